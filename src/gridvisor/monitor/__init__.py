@@ -1,0 +1,1 @@
+"""What runs domains: one protocol, and the monitors that keep it."""

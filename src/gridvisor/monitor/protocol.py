@@ -1,0 +1,118 @@
+"""The protocol of a monitor, and the records that go in and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from gridvisor.domain.model import Domain
+
+
+class State(StrEnum):
+    """What a domain is doing; `xl list` prints the first four as one letter each."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTDOWN = "shutdown"
+    CRASHED = "crashed"
+
+
+class VolumeUse(StrEnum):
+    """What a guest does with a volume."""
+
+    ROOT = "root"
+    SWAP = "swap"
+    DATA = "data"
+    IDENTITY = "identity"
+    MODULES = "modules"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A volume as a guest gets it. With `backing`, `path` is a copy-on-write file over that read-only one."""
+
+    use: VolumeUse
+    path: Path
+    writable: bool
+    backing: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A guest's interface: its MAC and the tap it is joined to."""
+
+    mac: str
+    tap: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Everything a monitor needs to boot a domain: what it should be, and what was made ready for it."""
+
+    domain: Domain
+    volumes: tuple[Attachment, ...]
+    nics: tuple[Nic, ...] = ()
+    namespace: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRow:
+    """A domain as it was observed. `cpu_s` is processor time used; `since_s` the start, seconds since the epoch."""
+
+    name: str
+    id: int
+    memory_mib: int
+    vcpus: int
+    state: State
+    cpu_s: float
+    since_s: float
+
+
+class Monitor(Protocol):
+    """Runs domains. A domain that powers off is gone from `list`; one that crashed stays until it is destroyed.
+
+    Every verb but `list` and `create` raises NoSuchDomain for a name that `list` does not show.
+    """
+
+    @property
+    def name(self) -> str:
+        """Which monitor this is: 'uml', 'xen', 'fake'."""
+
+    def list(self) -> Sequence[DomainRow]:
+        """All domains, in the order of their ids."""
+
+    def create(self, guest: Guest, *, paused: bool = False) -> DomainRow:
+        """Start a domain that outlives this process. Raises Refused when the name is taken."""
+
+    def destroy(self, name: str) -> None:
+        """Stop a domain at once, as if its power failed, and forget it; its volumes stay."""
+
+    def shutdown(self, name: str) -> None:
+        """Ask the guest to power off; returns before it has."""
+
+    def reboot(self, name: str) -> None:
+        """Ask the guest to reboot; returns before it has."""
+
+    def pause(self, name: str) -> None:
+        """Stop the guest's processor; no effect on one that is paused."""
+
+    def unpause(self, name: str) -> None:
+        """Let a paused guest go on; no effect on one that runs."""
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a domain another name. Raises Refused when it is taken."""
+
+    def console(self, name: str) -> ConsoleFiles:
+        """Where the console of a domain is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleFiles:
+    """A console: a unix socket that takes and gives its bytes, and the log of all that it gave."""
+
+    socket: Path
+    log: Path

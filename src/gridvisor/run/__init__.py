@@ -1,0 +1,1 @@
+"""Where commands run: here, over ssh, and inside a namespace, a chroot or sudo on either."""
