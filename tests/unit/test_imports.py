@@ -1,0 +1,95 @@
+"""Imports point one way, downwards, and say so openly: at the top of the file, without cycles."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+# Lowest first. A module may import from its own layer and from those before it.
+LAYERS = (
+    "core",
+    "run",
+    "domain",
+    "package",
+    "identity",
+    "network",
+    "image",
+    "kernel",
+    "storage",
+    "monitor",
+    "app",
+    "cli",
+)
+
+
+def test_rule(tmp_path: Path, files: dict[str, str], complaint: str | None) -> None:
+    for name, text in files.items():
+        path = tmp_path / "gridvisor" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = list(broken_rules(tmp_path))
+    if complaint is None:
+        assert found == []
+    else:
+        assert [text for text in found if complaint in text]
+
+
+def broken_rules(source: Path) -> Iterator[str]:
+    """One line for every import below `source` that breaks a rule."""
+    trees = {module_name(source, path): ast.parse(path.read_text()) for path in sorted(source.rglob("*.py"))}
+    arrows: dict[str, set[str]] = {name: set() for name in trees}
+    for name, tree in trees.items():
+        late = {id(node) for function in functions(tree) for node in ast.walk(function)}
+        for node in ast.walk(tree):
+            place = f"{name}:{getattr(node, 'lineno', 0)}"
+            if "TYPE_CHECKING" in names_in(node):
+                yield f"{place}: TYPE_CHECKING hides a cycle"
+            if isinstance(node, ast.ImportFrom) and node.level:
+                yield f"{place}: a relative import"
+            for target in imported(node, trees):
+                if layer(target) > layer(name):
+                    yield f"{place}: an upward arrow, to {target}"
+                if id(node) in late and name.split(".")[1] != MAY_IMPORT_LATE:
+                    yield f"{place}: imports {target} inside a function"
+                if id(node) not in late:
+                    arrows[name].add(target)
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        yield "a cycle: " + " -> ".join(error.args[1])
+
+
+def functions(tree: ast.AST) -> Iterator[ast.AST]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def module_name(source: Path, path: Path) -> str:
+    return ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(node: ast.AST, modules: Collection[str]) -> Iterator[str]:
+    """The modules of ours that `node` imports; `from package import name` means the module where there is one."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "gridvisor")
+    elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "gridvisor":
+        for alias in node.names:
+            whole = f"{node.module}.{alias.name}"
+            yield whole if whole in modules else node.module
+
+
+def layer(module: str) -> int:
+    """The height of a module; the package itself (its version) lies below all."""
+    parts = module.split(".")
+    return LAYERS.index(parts[1]) if len(parts) > 1 and parts[1] in LAYERS else -1
+
+
+def names_in(node: ast.AST) -> set[str]:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+            return {name}
+        case _:
+            return set()
