@@ -1,0 +1,1 @@
+"""Addresses and names of a network (pure), and the namespace, bridge and taps that make one."""
