@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from gridvisor.core.errors import Refused
 from gridvisor.domain.model import Domain
 
 
@@ -50,13 +51,21 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Everything a monitor needs to boot a domain: what it should be, and what was made ready for it."""
+    """Everything a monitor needs to boot a domain: what it should be, and what was made ready for it.
+
+    `namespace` is the network namespace that its taps are in, `address` how it is reached there; `identity_id` the
+    sha256 of the identity volume. `companions` are commands that run as long as the domain does, `after` those that
+    run once when it has ended, however it ended.
+    """
 
     domain: Domain
     volumes: tuple[Attachment, ...]
     nics: tuple[Nic, ...] = ()
     namespace: str | None = None
     address: str | None = None
+    identity_id: str | None = None
+    companions: tuple[tuple[str, ...], ...] = ()
+    after: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,13 @@ class DomainRow:
     state: State
     cpu_s: float
     since_s: float
+
+
+class NoSuchDomain(Refused):
+    """No domain of that name is there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no domain '{name}'.", hint="gridvisor domain list")
 
 
 class Monitor(Protocol):
@@ -86,7 +102,13 @@ class Monitor(Protocol):
         """All domains, in the order of their ids."""
 
     def create(self, guest: Guest, *, paused: bool = False) -> DomainRow:
-        """Start a domain that outlives this process. Raises Refused when the name is taken."""
+        """Start a domain that outlives this process. Raises Refused when the name is taken.
+
+        A crashed domain of that name makes way, unless its `on_crash` is 'preserve'.
+        """
+
+    def guest(self, name: str) -> Guest:
+        """What was made ready for a domain when it was created."""
 
     def destroy(self, name: str) -> None:
         """Stop a domain at once, as if its power failed, and forget it; its volumes stay."""

@@ -1,0 +1,1 @@
+"""The stories: one function per verb, whose body is the list of its steps."""

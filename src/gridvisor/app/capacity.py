@@ -1,0 +1,65 @@
+"""Whether a domain fits this machine: asked before anything starts, answered with the sum."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gridvisor.core.errors import Refused
+from gridvisor.core.units import format_size
+from gridvisor.monitor.protocol import DomainRow, State
+
+GUEST_OVERHEAD_MIB = 24  # UML's own process, its stubs and the keeper, measured beside the guest's memory
+HOST_RESERVE_MIB = 128  # what this machine keeps for itself
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What this machine has: memory as /proc/meminfo's MemAvailable counts it, and free disk under the state folder."""
+
+    memory_mib: int
+    disk_bytes: int
+
+
+def room(state: Path) -> Room:
+    """The room of this machine now; `state` may not exist yet."""
+    facts = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    while not state.exists():
+        state = state.parent
+    disk = os.statvfs(state)
+    return Room(int(facts["MemAvailable"].split()[0]) // 1024, disk.f_bavail * disk.f_frsize)
+
+
+def promised_mib(rows: Sequence[DomainRow]) -> int:
+    """Memory that live domains may still take. They have taken part of it already, so this errs on the safe side."""
+    return sum(row.memory_mib + GUEST_OVERHEAD_MIB for row in rows if row.state is not State.CRASHED)
+
+
+def check_memory(wanted_mib: int, *, has: Room, taken_mib: int, promised: int) -> None:
+    """Raise Refused, with the sum and what would fit, when a guest of `wanted_mib` does not.
+
+    `promised` is what live domains were promised, `taken_mib` what of it they hold already.
+    """
+    free_mib = has.memory_mib - HOST_RESERVE_MIB - max(0, promised - taken_mib)
+    needed_mib = wanted_mib + GUEST_OVERHEAD_MIB
+    if needed_mib <= free_mib:
+        return
+    fits_mib = max(0, free_mib - GUEST_OVERHEAD_MIB)
+    raise Refused(
+        f"Not enough memory: the domain needs {wanted_mib} + {GUEST_OVERHEAD_MIB} MiB; of {has.memory_mib} MiB that are"
+        f" available, this machine keeps {HOST_RESERVE_MIB} and running domains may still take"
+        f" {max(0, promised - taken_mib)}, which leaves {max(0, free_mib)}.",
+        hint=f"a domain of {fits_mib} MiB would fit: memory={fits_mib}" if fits_mib >= 32 else "destroy another domain",
+    )
+
+
+def check_disk(wanted_bytes: int, *, has: Room, where: Path) -> None:
+    """Raise Refused when volumes of `wanted_bytes` in all would not fit once they are full."""
+    if wanted_bytes > has.disk_bytes:
+        raise Refused(
+            f"Not enough disk: new volumes would grow to {format_size(wanted_bytes)}, and '{where}' has"
+            f" {format_size(has.disk_bytes)} free.",
+            hint="gridvisor image gc, gridvisor volume list, or --overcommit to let volumes be larger than the disk",
+        )

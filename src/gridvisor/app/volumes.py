@@ -1,0 +1,120 @@
+"""From the disks of a configuration file to volumes: which there are, which are to be made, and what of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from gridvisor.core.errors import Refused, Unsupported
+from gridvisor.core.places import Places
+from gridvisor.domain.model import Disk, DiskFormat, Domain
+from gridvisor.image.inspect import require_ext4
+from gridvisor.image.store import Image
+from gridvisor.monitor.protocol import Attachment, VolumeUse
+from gridvisor.storage.files import FilePool
+
+SWAP_BYTES = 256 << 20  # a swap volume that the configuration names and nobody has made yet
+
+_LOGICAL_VOLUME = re.compile(r"(?:/dev/)?(?P<group>[^/]+)/(?P<name>[^/]+)")
+_SWAP_SIGNATURE = (b"SWAPSPACE2", 4096 - 10)  # mkswap(8): at the end of the first page
+
+
+@dataclass(frozen=True, slots=True)
+class WantedVolume:
+    """A disk of a domain: what it is for, and where its bytes are, in a pool or in a `file` of the user's."""
+
+    disk: Disk
+    use: VolumeUse
+    group: str | None = None
+    name: str | None = None
+    file: Path | None = None
+
+
+def wanted_volumes(domain: Domain) -> tuple[WantedVolume, ...]:
+    """What each disk of `domain` is for, in their order; the first one is the root when `root` names none of them.
+
+    Raises Refused or Unsupported for a disk that no UML guest can have.
+    """
+    if not domain.disks:
+        raise Refused(f"The domain '{domain.name}' has no disk to boot from.", hint="add: disk = ['phy:vg0/NAME-disk,xvda1,w']")
+    root_vdev = PurePosixPath((domain.root or "").split()[0]).name if domain.root else ""
+    at = next((index for index, disk in enumerate(domain.disks) if disk.vdev == root_vdev), 0)
+    return tuple(_wanted(disk, is_root=index == at) for index, disk in enumerate(domain.disks))
+
+
+def _wanted(disk: Disk, *, is_root: bool) -> WantedVolume:
+    if disk.format is not DiskFormat.RAW:
+        raise Unsupported(f"Disk '{disk.vdev}': this monitor reads raw disks, not '{disk.format}'.", hint="qemu-img convert -O raw")
+    file = Path(disk.target)
+    if file.is_absolute() and not disk.target.startswith("/dev/"):
+        return WantedVolume(disk, VolumeUse.ROOT if is_root else _use_of_file(file), file=file)
+    if file.is_block_device():
+        raise Unsupported(f"Disk '{disk.vdev}': '{file}' is a device of this machine; UML guests get volumes and files.")
+    match = _LOGICAL_VOLUME.fullmatch(disk.target)
+    if match is None:
+        raise Refused(f"Disk '{disk.vdev}': '{disk.target}' names neither a file nor a volume 'group/name'.")
+    use = VolumeUse.SWAP if match["name"].endswith("-swap") else VolumeUse.DATA
+    return WantedVolume(disk, VolumeUse.ROOT if is_root else use, match["group"], match["name"])
+
+
+def _use_of_file(file: Path) -> VolumeUse:
+    signature, offset = _SWAP_SIGNATURE
+    try:
+        with file.open("rb") as opened:
+            opened.seek(offset)
+            return VolumeUse.SWAP if opened.read(len(signature)) == signature else VolumeUse.DATA
+    except OSError as error:
+        raise Refused(f"'{file}' cannot be read as a disk: {error.strerror}.") from error
+
+
+def missing_bytes(wanted: Sequence[WantedVolume], places: Places, image_bytes: int) -> int:
+    """How large the volumes that are to be made can grow."""
+    missing = [volume for volume in wanted if volume.group and not _pool(places, volume).find(volume.name or "")]
+    return sum(image_bytes if volume.use is VolumeUse.ROOT else SWAP_BYTES for volume in missing)
+
+
+def attach(wanted: Sequence[WantedVolume], places: Places, image: Image | None) -> tuple[Attachment, ...]:
+    """The volumes, made where they are missing: the root as a clone of `image`, swap empty.
+
+    A missing data volume is Refused: nobody knows how large it should be.
+    """
+    return tuple(_attach(volume, places, image) for volume in wanted)
+
+
+def _attach(wanted: WantedVolume, places: Places, image: Image | None) -> Attachment:
+    if wanted.file is not None:
+        if wanted.use is VolumeUse.ROOT:
+            require_ext4(wanted.file)
+        return Attachment(wanted.use, wanted.file, wanted.disk.writable)
+    pool = _pool(places, wanted)
+    name = wanted.name or ""
+    volume = pool.find(name)
+    if volume is None:
+        if wanted.use is VolumeUse.DATA:
+            raise Refused(
+                f"There is no volume '{wanted.group}/{name}'.", hint=f"gridvisor volume create {wanted.group}/{name} 2GiB"
+            )
+        volume = pool.create(name, SWAP_BYTES) if wanted.use is VolumeUse.SWAP else pool.clone(name, _needed(image))
+    # A clone is always written to, if only by UML when it makes the file; the guest's own mount obeys the mode.
+    writable = wanted.disk.writable or volume.backing is not None
+    return Attachment(wanted.use, volume.path, writable, volume.backing)
+
+
+def root_image_is_needed(wanted: Sequence[WantedVolume], places: Places) -> bool:
+    """True when the root volume is to be made, so that an image must be there to clone."""
+    return any(
+        volume.use is VolumeUse.ROOT and volume.group is not None and _pool(places, volume).find(volume.name or "") is None
+        for volume in wanted
+    )
+
+
+def _needed(image: Image | None) -> Path:
+    if image is None:
+        raise Refused("The root volume is not there, and no image was given to make it of.", hint="--image NAME")
+    return image.path
+
+
+def _pool(places: Places, volume: WantedVolume) -> FilePool:
+    return FilePool(places, volume.group or "")

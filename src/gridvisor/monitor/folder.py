@@ -1,0 +1,66 @@
+"""The folder that a domain of a local monitor lives in, and who may touch it.
+
+A folder belongs to whoever holds the lock on its `lock` file: the creator at first, then the keeper that
+inherits it. The kernel lets the lock go when its last holder dies, so a folder nobody holds is a dead domain.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gridvisor.core.errors import Refused
+from gridvisor.core.files import is_locked, locked
+from gridvisor.core.places import Places
+
+
+class DomainFolders:
+    """All domain folders of one state folder; the name of a folder is the name of its domain."""
+
+    def __init__(self, places: Places) -> None:
+        self.root = places.state / "domains"
+        self._table_lock = places.state / "domains.lock"
+
+    @contextmanager
+    def table(self) -> Iterator[None]:
+        """Hold the list of domains still: nobody creates, renames or sweeps meanwhile."""
+        with locked(self._table_lock):
+            self.root.mkdir(parents=True, exist_ok=True)
+            yield
+
+    def names(self) -> list[str]:
+        """The names of all folders, dead ones included."""
+        return sorted(entry.name for entry in self.root.iterdir()) if self.root.is_dir() else []
+
+    def alive(self, name: str) -> bool:
+        """True while a creator or a keeper holds the folder."""
+        return is_locked(self.root / name / "lock")
+
+    def claim(self, name: str) -> tuple[Path, int]:
+        """A new folder for `name` and the descriptor that holds its lock. Call it inside `table()`.
+
+        Raises Refused when a folder of that name is there.
+        """
+        folder = self.root / name
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError as error:
+            raise Refused(f"A domain '{name}' exists already.", hint="gridvisor domain list") from error
+        lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return folder, lock_fd
+
+    def remove(self, name: str) -> None:
+        """Remove the folder of `name`; absent is fine."""
+        shutil.rmtree(self.root / name, ignore_errors=True)
+
+    def next_id(self) -> int:
+        """A number that no domain here had before. Call it inside `table()`."""
+        counter = self.root.parent / "next-id"
+        number = int(counter.read_text()) if counter.exists() else 1
+        counter.write_text(str(number + 1))
+        return number

@@ -1,0 +1,274 @@
+"""The UML monitor: domains are folders with a keeper; what is true is asked of the keeper and of the kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridvisor.core.deadline import Deadline, NotYet, wait_until
+from gridvisor.core.errors import GridvisorError, Refused, SystemSaidNo, TimedOut
+from gridvisor.core.files import write_whole
+from gridvisor.core.places import Places
+from gridvisor.domain.model import OnEnd
+from gridvisor.kernel.pack import KernelPack
+from gridvisor.monitor.folder import DomainFolders
+from gridvisor.monitor.protocol import ConsoleFiles, DomainRow, Guest, NoSuchDomain, State
+from gridvisor.monitor.record import guest_of, record_of
+from gridvisor.monitor.uml import keeper
+from gridvisor.monitor.uml.cputime import cpu_seconds
+from gridvisor.monitor.uml.sandbox import command_line
+from gridvisor.run.local import clean_environment
+
+START_S = 30.0  # a UML kernel says that it runs after a second; a machine under load gets this long
+ANSWER_S = 10.0
+LAST_LINES = 15
+
+_RESTARTING = {OnEnd.RESTART, OnEnd.RENAME_RESTART, OnEnd.COREDUMP_RESTART, OnEnd.SOFT_RESET}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    name: str
+    folder: Path
+    state: dict[str, Any]
+    launch: dict[str, Any]
+
+
+class UmlMonitor:
+    """Runs guests as UML processes of this machine; see monitor.protocol.Monitor for the verbs."""
+
+    name = "uml"
+
+    def __init__(self, places: Places, pack: Callable[[], KernelPack]) -> None:
+        self._places = places
+        self._pack = pack
+        self._folders = DomainFolders(places)
+
+    def list(self) -> Sequence[DomainRow]:
+        """See Monitor.list."""
+        return sorted((_row(seen) for seen in self._all()), key=lambda row: row.id)
+
+    def create(self, guest: Guest, *, paused: bool = False) -> DomainRow:
+        """See Monitor.create. Also raises SystemSaidNo when the guest's kernel ends before it runs."""
+        pack = self._pack()
+        name = guest.domain.name
+        with self._folders.table():
+            self._sweep_lost()
+            self._sweep(name)
+            folder, lock_fd = self._folders.claim(name)
+            number = self._folders.next_id()
+        try:
+            launch = {
+                "id": number,
+                "memory_mib": guest.domain.memory_mib,
+                "argv": command_line(guest, pack, folder / "vm"),
+                "on": _policies(guest),
+                "companions": [list(argv) for argv in guest.companions],
+                "after": [list(argv) for argv in guest.after],
+                "logs": str(self._places.state / "logs"),
+                "paused": paused,
+                "guest": record_of(guest),
+            }
+            write_whole(folder / "launch.json", json.dumps(launch), mode=0o600)
+            self._start(folder, lock_fd)
+        except BaseException:
+            os.close(lock_fd)
+            with self._folders.table():
+                if not self._folders.alive(name):
+                    self._folders.remove(name)
+            raise
+        os.close(lock_fd)
+        return next(row for row in self.list() if row.name == name)
+
+    def destroy(self, name: str) -> None:
+        """See Monitor.destroy."""
+        seen = self._find(name)
+        if self._folders.alive(name):
+            with suppress(OSError):  # the keeper may end while it answers
+                self._ask(seen.folder, "destroy")
+            self._wait_gone(seen.folder)
+        with self._folders.table():
+            self._sweep(name, crashed_too=True)
+
+    def shutdown(self, name: str) -> None:
+        """See Monitor.shutdown."""
+        self._control(name, "shutdown")
+
+    def reboot(self, name: str) -> None:
+        """See Monitor.reboot."""
+        self._control(name, "reboot")
+
+    def pause(self, name: str) -> None:
+        """See Monitor.pause."""
+        self._control(name, "pause")
+
+    def unpause(self, name: str) -> None:
+        """See Monitor.unpause."""
+        self._control(name, "unpause")
+
+    def rename(self, name: str, new_name: str) -> None:
+        """See Monitor.rename."""
+        with self._folders.table():
+            self._find(name)
+            self._sweep(new_name)
+            if new_name in self._folders.names():
+                raise Refused(f"A domain '{new_name}' exists already.", hint="gridvisor domain list")
+            (self._folders.root / name).rename(self._folders.root / new_name)
+
+    def console(self, name: str) -> ConsoleFiles:
+        """See Monitor.console."""
+        folder = self._find(name).folder
+        return ConsoleFiles(folder / "console.sock", folder / "console.log")
+
+    def guest(self, name: str) -> Guest:
+        """See Monitor.guest."""
+        return guest_of(self._find(name).launch["guest"])
+
+    # -- reading what is there ---------------------------------------------------------------------------------
+
+    def _all(self) -> list[_Seen]:
+        return [seen for name in self._folders.names() if (seen := self._look(name)) is not None]
+
+    def _look(self, name: str) -> _Seen | None:
+        """The domain of that folder; None for one that is being made, or was lost with a reboot of this machine."""
+        folder = self._folders.root / name
+        try:
+            launch = json.loads((folder / "launch.json").read_text())
+            state = json.loads((folder / "state.json").read_text())
+        except (OSError, ValueError):
+            return None
+        if not self._folders.alive(name):
+            if state["boot_id"] != keeper.boot_id():
+                return None
+            state["status"] = "crashed"  # its keeper was killed, and the guest with it
+        return _Seen(name, folder, state, launch)
+
+    def _find(self, name: str) -> _Seen:
+        if (seen := self._look(name)) is None:
+            raise NoSuchDomain(name)
+        return seen
+
+    def _sweep_lost(self) -> None:
+        """Remove what killed creators and a reboot of this machine left."""
+        for name in self._folders.names():
+            if not self._folders.alive(name) and self._look(name) is None:
+                self._sweep(name)
+
+    def _sweep(self, name: str, *, crashed_too: bool = False) -> None:
+        """Remove the folder of a domain that is dead. A crashed one stays for a look, unless it may be replaced."""
+        if name not in self._folders.names() or self._folders.alive(name):
+            return
+        seen = self._look(name)
+        if seen is not None and not crashed_too and seen.launch["on"]["crash"] == "preserve":
+            raise Refused(
+                f"The crashed domain '{name}' is preserved, as its configuration asks.",
+                hint=f"gridvisor domain destroy {name}",
+            )
+        with suppress(OSError, ValueError):
+            for argv in json.loads((self._folders.root / name / "launch.json").read_text())["after"]:
+                subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
+        self._folders.remove(name)
+
+    # -- the keeper --------------------------------------------------------------------------------------------
+
+    def _start(self, folder: Path, lock_fd: int) -> None:
+        commit_read, commit_write = os.pipe()
+        ready_read, ready_write = os.pipe()
+        try:
+            with (folder / "keeper.log").open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", keeper.__file__, str(folder)],
+                    env={**clean_environment(), "COMMIT_FD": str(commit_read), "READY_FD": str(ready_write)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(commit_read, ready_write, lock_fd),
+                    start_new_session=True,
+                    cwd="/",
+                )
+            process.returncode = 0  # it outlives us: not ours to wait for, and no warning about that
+            os.close(ready_write)
+            ready_write = -1
+            if not select.select([ready_read], [], [], START_S)[0]:
+                raise TimedOut(f"The kernel of '{folder.name}' had not started after {START_S:g} s.")
+            answer = os.read(ready_read, 4096).decode()
+            if answer != "ok":
+                raise SystemSaidNo(_why_not(folder, self._places.state / "logs", answer))
+            os.write(commit_write, b"1")
+        finally:
+            for descriptor in (commit_read, commit_write, ready_read, ready_write):
+                if descriptor >= 0:
+                    os.close(descriptor)
+
+    def _control(self, name: str, verb: str) -> None:
+        folder = self._find(name).folder
+        try:
+            answer = self._ask(folder, verb)
+        except OSError as error:
+            raise GridvisorError(f"The keeper of '{name}' does not answer: {error}") from error
+        if answer != "ok":
+            raise Refused(f"'{name}' cannot {verb}: {answer.removeprefix('error ')}.")
+
+    def _ask(self, folder: Path, verb: str) -> str:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(ANSWER_S)
+            connect(client, folder / "control.sock")
+            client.sendall(verb.encode())
+            client.shutdown(socket.SHUT_WR)
+            return client.recv(4096).decode()
+
+    def _wait_gone(self, folder: Path) -> None:
+        def gone() -> None:
+            if self._folders.alive(folder.name):
+                raise NotYet("its keeper is still there")
+
+        wait_until(f"the end of '{folder.name}'", gone, Deadline.after(ANSWER_S), every_s=0.01)
+
+
+def connect(client: socket.socket, path: Path) -> None:
+    """Connect to a unix socket however long its path is: an address holds 107 bytes only (unix(7))."""
+    folder_fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        client.connect(f"/proc/self/fd/{folder_fd}/{path.name}")
+    finally:
+        os.close(folder_fd)
+
+
+def _row(seen: _Seen) -> DomainRow:
+    status = seen.state["status"]
+    return DomainRow(
+        name=seen.name,
+        id=seen.launch["id"],
+        memory_mib=seen.launch["memory_mib"],
+        vcpus=1,  # the packaged kernel is built without SMP
+        state=State(status if status != "starting" else State.RUNNING),
+        cpu_s=cpu_seconds(seen.state["pid"]) if status != "crashed" else 0.0,
+        since_s=seen.state["since_s"],
+    )
+
+
+def _policies(guest: Guest) -> dict[str, str]:
+    domain = guest.domain
+    wanted = {"poweroff": domain.on_poweroff, "reboot": domain.on_reboot, "crash": domain.on_crash}
+    return {event: "restart" if policy in _RESTARTING else policy.value for event, policy in wanted.items()}
+
+
+def _why_not(folder: Path, logs: Path, answer: str) -> str:
+    texts = [folder / "console.log", *sorted(logs.glob(f"{folder.name}-*.console.log"), key=_changed_s)[-1:]]
+    said = next((path.read_text(errors="replace") for path in texts if path.exists()), "")
+    lines = [f"    | {line}" for line in said.splitlines()[-LAST_LINES:]]
+    return "\n".join([f"The guest '{folder.name}' did not start ({answer or 'its keeper died'}). It said last:", *lines])
+
+
+def _changed_s(path: Path) -> float:
+    return path.stat().st_mtime

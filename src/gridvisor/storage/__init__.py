@@ -1,0 +1,1 @@
+"""Volumes: the block devices of domains, in pools."""

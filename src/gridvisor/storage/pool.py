@@ -1,0 +1,57 @@
+"""The protocol of a pool of volumes, and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gridvisor.core.errors import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume as it was observed. `group` is the pool's name (a volume group's, on LVM).
+
+    `path` is where its bytes are; with `backing`, they are the differences to that read-only image.
+    `used_bytes` is what it takes on the disk, which is less than `size_bytes` while it is sparse.
+    """
+
+    group: str
+    name: str
+    path: Path
+    size_bytes: int
+    used_bytes: int
+    backing: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """How users name it: 'group/name'."""
+        return f"{self.group}/{self.name}"
+
+
+class NoSuchVolume(Refused):
+    """No volume of that name is in the pool."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"There is no volume '{label}'.", hint="gridvisor volume list")
+
+
+class VolumePool(Protocol):
+    """Volumes of one group. Names are those of LVM: letters, digits and `+ _ . -`."""
+
+    def list(self) -> Sequence[Volume]:
+        """All volumes of the group, by name."""
+
+    def find(self, name: str) -> Volume | None:
+        """The volume of that name, or None."""
+
+    def create(self, name: str, size_bytes: int) -> Volume:
+        """A new empty volume. Raises Refused when the name is taken."""
+
+    def clone(self, name: str, image: Path) -> Volume:
+        """A new volume that begins as a copy of `image`, which must not change as long as the volume is there."""
+
+    def remove(self, name: str) -> None:
+        """Remove a volume of ours; absent is fine, one that is not ours is Refused."""
