@@ -23,11 +23,12 @@ def identity_files(identity: Identity, style: NetworkStyle) -> tuple[IdentityEnt
 
 
 def _hosts(identity: Identity) -> str:
-    """/etc/hosts: the machine's own names stand at its real address; 127.0.1.1 (Debian's way) only under DHCP.
+    """/etc/hosts: the machine's own names stand at its real address; at 127.0.1.1 (Debian's way) if that is not known.
 
     Grid services publish the address that their own name has, so a loopback address there would go out to others.
     """
-    own = identity.address
+    listed = (address for address, names in identity.hosts if identity.fqdn in names or identity.hostname in names)
+    own = identity.address or next(listed, None)
     own_names = [identity.fqdn]
     for name in (identity.hostname, identity.hostname.partition(".")[0]):
         own_names += [name] if name not in own_names else []

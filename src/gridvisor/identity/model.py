@@ -79,6 +79,9 @@ class Identity:
         domain = (self.dns_domain,) if self.dns_domain is not None else ()
         for name in (*domain, *self.search, *(name for _, names in self.hosts for name in names)):
             _check(_DNS_NAME, name, "a DNS name")
+        for address, names in self.hosts:
+            if not names:
+                raise Refused(f"The host {address} has no name.")
         for line in (*self.authorized_keys, *(key.public for key in self.host_keys)):
             _check(_LINE, line, "one line with a public ssh key")
         for what, values in (
