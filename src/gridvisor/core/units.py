@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(?P<number>[0-9]{1,15})\s*(?P<unit>[KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,3})?)\s*(?P<unit>[KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:
-    """Bytes of '2GiB', '256M', '4096'. All units are powers of 1024, as in LVM and Xen.
+    """Bytes of '2GiB', '1.5G', '256M', '4096'. All units are powers of 1024, as in LVM and Xen.
 
     Raises ValueError for anything else.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"'{text}' is not a size such as '2GiB' or '512M'")
-    return int(match["number"]) * _FACTORS[match["unit"].upper()]
+    # Exact: 15 digits fit a float, and a power of two only moves its exponent.
+    return int(float(match["number"]) * _FACTORS[match["unit"].upper()])
 
 
 def format_size(size_bytes: int) -> str:

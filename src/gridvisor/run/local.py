@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +45,8 @@ class Local:
             )
         except FileNotFoundError as error:
             raise Refused(f"'{command.argv[0]}' is not installed on this machine.", hint="gridvisor doctor") from error
+        except OSError as error:
+            raise Refused(f"'{command.argv[0]}' cannot be run here: {error.strerror}.") from error
         with child:
             try:
                 stdout, stderr = child.communicate(command.stdin, timeout=timeout_s)
@@ -67,7 +70,7 @@ class Local:
 
 
 def _copy_whole(source: Path, destination: Path) -> None:
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         shutil.copyfile(source, temporary)
         temporary.replace(destination)

@@ -1,0 +1,231 @@
+"""A network of guests: one network namespace with a bridge, a tap per guest, and no way in or out.
+
+Nothing is remembered in files: what exists is asked of the kernel, and found by the name of the namespace, which
+carries the tag of our state folder. The files in `folder` are those of helpers (DHCP, published ports) and may be lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+from gridvisor.core.errors import Refused
+from gridvisor.core.events import Bus
+from gridvisor.core.files import locked
+from gridvisor.core.places import Places
+from gridvisor.core.undo import Undo
+from gridvisor.network.links import Bridge, Link, missing, parse_links
+from gridvisor.run.command import Command, script
+from gridvisor.run.detached import Detached
+from gridvisor.run.local import Local
+from gridvisor.run.target import Target
+from gridvisor.run.wrapped import Wrapped, netns
+
+NAMESPACES = Path("/run/netns")  # where ip-netns(8) keeps them
+TUN = Path("/dev/net/tun")
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")  # IFNAMSIZ is 16 with the closing NUL
+_COMMAND_S = 20.0
+
+# A new namespace may inherit forwarding from the machine, and would give its links IPv6 addresses of their own.
+_SHUT = """\
+echo 0 > /proc/sys/net/ipv4/ip_forward
+if [ -d /proc/sys/net/ipv6 ]; then
+    echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
+    echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
+fi
+exec ip -batch -
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A tap: `bridge` it is a port of, and whether a guest has it open."""
+
+    name: str
+    bridge: str | None
+    in_use: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostNetwork:
+    """The network `name` on this machine. The host itself has the first address of `subnet`, on `bridge`.
+
+    Every verb may be called by several processes at once and again after any of them was killed.
+    """
+
+    places: Places
+    name: str = "default"
+    subnet: IPv4Network = field(default=IPv4Network("10.77.0.0/24"), kw_only=True)
+    bridge: str = field(default="xenbr0", kw_only=True)
+    target: Target = field(default_factory=Local, kw_only=True)
+    bus: Bus = field(default_factory=Bus, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise Refused(f"'{self.name}' cannot be the name of a network.", hint="small letters, digits and '-'")
+        _check_interface(self.bridge)
+        if self.subnet.prefixlen > 30:
+            raise Refused(f"The subnet '{self.subnet}' has no room for guests.")
+
+    @property
+    def namespace(self) -> str:
+        """The name of the namespace, as `ip netns` lists it."""
+        return f"gv-{self.places.tag}-{self.name}"
+
+    @property
+    def address(self) -> IPv4Address:
+        """The host's own address in the network."""
+        return self.subnet.network_address + 1
+
+    @property
+    def folder(self) -> Path:
+        """Files of what runs in the network; every `*.pid` in it is a Detached process that `remove` ends."""
+        return self.places.state / "networks" / self.name
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the network alone. Not to be held twice."""
+        with locked(self.folder.with_name(f"{self.name}.lock")):
+            yield
+
+    def in_namespace(self, target: Target) -> Wrapped:
+        """`target` with its commands in the namespace; its files are the same."""
+        return netns(target, self.namespace)
+
+    def exists(self) -> bool:
+        """True when the namespace is there."""
+        return is_namespace(self.namespace)
+
+    def ensure(self) -> None:
+        """Bring up the namespace and its bridge; nothing is touched when they are there.
+
+        Raises Refused when we may not, or when the network is there with another subnet.
+        """
+        with self.lock():
+            self._bring_up()
+
+    def add_tap(self, tap: str, bridge: str | None = None) -> None:
+        """`ensure`, with a tap of that name as a port of `bridge` (default: the network's own).
+
+        Raises Refused for a bridge that the network does not have.
+        """
+        _check_interface(tap)
+        with self.lock():
+            self._bring_up(tap, bridge or self.bridge)
+
+    def remove_tap(self, tap: str) -> None:
+        """Remove the tap; fine when it is not there. Raises Refused for an interface that is no tap."""
+        _check_interface(tap)
+        with self.lock():
+            for link in self._links() if self.exists() else ():
+                if link.name == tap and link.kind != "tun":
+                    raise Refused(f"'{tap}' in network '{self.name}' is not a tap, and stays.")
+                if link.name == tap:
+                    self._inside.run(Command.of("ip", "link", "delete", "dev", tap), timeout_s=_COMMAND_S)
+
+    def taps(self) -> tuple[Tap, ...]:
+        """The taps there are; none when the network does not exist."""
+        links = self._links() if self.exists() else ()
+        return tuple(Tap(link.name, link.master, link.carrier) for link in links if link.kind == "tun")
+
+    def remove(self) -> None:
+        """Remove the network and end what we run for it; fine when it is not there.
+
+        Raises Refused while a guest holds one of its taps. Other processes inside keep a network without a name,
+        until they end.
+        """
+        with self.lock():
+            if busy := [tap.name for tap in self.taps() if tap.in_use]:
+                raise Refused(f"Guests run in network '{self.name}', on {', '.join(busy)}.", hint="destroy them first")
+            for pid_file in sorted(self.folder.glob("*.pid")):
+                Detached(pid_file).stop()
+            self._delete()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _inside(self) -> Wrapped:
+        return self.in_namespace(self.target)
+
+    def _bring_up(self, tap: str | None = None, onto: str | None = None) -> None:
+        _check_able()
+        mac = "02:" + hashlib.sha256(self.namespace.encode()).digest()[:5].hex(":")
+        bridge = Bridge(self.bridge, mac, IPv4Interface((self.address, self.subnet.prefixlen)))
+        with Undo(self.bus.note) as undo:
+            if not self.exists():
+                self._delete()  # what a killed `ip netns add` left: a file, and no namespace behind it
+                undo.add(f"network {self.name}", self._delete)
+                self.target.run(Command.of("ip", "netns", "add", self.namespace), timeout_s=_COMMAND_S)
+            links = self._links()
+            have = {link.name: link for link in links}
+            self._check_fits(links, tap, onto)
+            if tap is not None and tap not in have:
+                undo.add(f"tap {tap}", lambda: self._delete_link(tap))
+            if lines := missing(links, bridge, tap=tap, onto=onto):
+                # The bridge comes last of what shuts the namespace, so that one with a bridge is shut.
+                command = Command.of("ip", "-batch", "-") if self.bridge in have else script(_SHUT)
+                batch = Command(command.argv, stdin="".join(f"{line}\n" for line in lines).encode())
+                self._inside.run(batch, timeout_s=_COMMAND_S)
+
+    def _check_fits(self, links: tuple[Link, ...], tap: str | None, onto: str | None) -> None:
+        bridges = {link.name for link in links if link.kind == "bridge"} | {self.bridge}
+        if onto is not None and onto not in bridges:
+            raise Refused(
+                f"Network '{self.name}' has no bridge '{onto}'.", hint=f"its bridges: {', '.join(sorted(bridges))}"
+            )
+        own = IPv4Interface((self.address, self.subnet.prefixlen))
+        for link in links:
+            if link.name == tap and link.kind != "tun":
+                raise Refused(f"'{tap}' is taken in network '{self.name}' by an interface that is not a tap.")
+            if link.name == self.bridge and link.addresses and own not in link.addresses:
+                raise Refused(
+                    f"Network '{self.name}' exists with {link.addresses[0].network}, not with {self.subnet}.",
+                    hint="remove it first, or take another name",
+                )
+
+    def _links(self) -> tuple[Link, ...]:
+        listing = Command.of("ip", "-json", "-details", "address", "show")
+        return parse_links(self._inside.run(listing, timeout_s=_COMMAND_S).stdout)
+
+    def _delete_link(self, name: str) -> None:
+        if self.exists() and any(link.name == name for link in self._links()):
+            self._inside.run(Command.of("ip", "link", "delete", "dev", name), timeout_s=_COMMAND_S)
+
+    def _delete(self) -> None:
+        if (NAMESPACES / self.namespace).exists():
+            self.target.run(Command.of("ip", "netns", "delete", self.namespace), timeout_s=_COMMAND_S)
+
+
+def is_namespace(name: str) -> bool:
+    """True when `name` is a living namespace: mounted, and not only the file that it would be mounted on."""
+    try:
+        return (NAMESPACES / name).stat().st_dev != NAMESPACES.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def network_names(places: Places) -> tuple[str, ...]:
+    """The names of all networks that belong to this state folder."""
+    prefix = f"gv-{places.tag}-"
+    found = NAMESPACES.glob(f"{prefix}*") if NAMESPACES.is_dir() else ()
+    return tuple(sorted(path.name.removeprefix(prefix) for path in found))
+
+
+def _check_interface(name: str) -> None:
+    if not _INTERFACE.fullmatch(name):
+        raise Refused(f"'{name}' cannot be the name of a network interface.", hint="at most 15 letters and digits")
+
+
+def _check_able() -> None:
+    if os.geteuid() != 0:
+        raise Refused("A network of guests needs root.", hint="sudo gridvisor …")
+    if not TUN.is_char_device():
+        raise Refused(f"This machine has no {TUN}, which guests' network cards need.", hint="modprobe tun")
