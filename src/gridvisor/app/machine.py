@@ -92,9 +92,7 @@ class Machines:
         return tuple(macs)
 
 
-def _address(
-    domain: Domain, subnet: IPv4Network, mine: Machine | None, taken: dict[IPv4Address, str]
-) -> IPv4Address:
+def _address(domain: Domain, subnet: IPv4Network, mine: Machine | None, taken: dict[IPv4Address, str]) -> IPv4Address:
     given = domain.ip or next((vif.ip for vif in domain.vifs if vif.ip), None)
     if given is None:
         if mine is not None and mine.address in subnet and mine.address not in taken:

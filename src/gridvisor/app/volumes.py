@@ -12,8 +12,9 @@ from gridvisor.core.places import Places
 from gridvisor.domain.model import Disk, DiskFormat, Domain
 from gridvisor.image.inspect import require_ext4
 from gridvisor.image.store import Image
-from gridvisor.monitor.protocol import Attachment, VolumeUse
+from gridvisor.monitor.protocol import Attachment, Monitor, State, VolumeUse
 from gridvisor.storage.files import FilePool
+from gridvisor.storage.pool import NoSuchVolume
 
 SWAP_BYTES = 256 << 20  # a swap volume that the configuration names and nobody has made yet
 
@@ -38,7 +39,9 @@ def wanted_volumes(domain: Domain) -> tuple[WantedVolume, ...]:
     Raises Refused or Unsupported for a disk that no UML guest can have.
     """
     if not domain.disks:
-        raise Refused(f"The domain '{domain.name}' has no disk to boot from.", hint="add: disk = ['phy:vg0/NAME-disk,xvda1,w']")
+        raise Refused(
+            f"The domain '{domain.name}' has no disk to boot from.", hint="add: disk = ['phy:vg0/NAME-disk,xvda1,w']"
+        )
     root_vdev = PurePosixPath((domain.root or "").split()[0]).name if domain.root else ""
     at = next((index for index, disk in enumerate(domain.disks) if disk.vdev == root_vdev), 0)
     return tuple(_wanted(disk, is_root=index == at) for index, disk in enumerate(domain.disks))
@@ -46,12 +49,16 @@ def wanted_volumes(domain: Domain) -> tuple[WantedVolume, ...]:
 
 def _wanted(disk: Disk, *, is_root: bool) -> WantedVolume:
     if disk.format is not DiskFormat.RAW:
-        raise Unsupported(f"Disk '{disk.vdev}': this monitor reads raw disks, not '{disk.format}'.", hint="qemu-img convert -O raw")
+        raise Unsupported(
+            f"Disk '{disk.vdev}': this monitor reads raw disks, not '{disk.format}'.", hint="qemu-img convert -O raw"
+        )
     file = Path(disk.target)
     if file.is_absolute() and not disk.target.startswith("/dev/"):
         return WantedVolume(disk, VolumeUse.ROOT if is_root else _use_of_file(file), file=file)
     if file.is_block_device():
-        raise Unsupported(f"Disk '{disk.vdev}': '{file}' is a device of this machine; UML guests get volumes and files.")
+        raise Unsupported(
+            f"Disk '{disk.vdev}': '{file}' is a device of this machine; UML guests get volumes and files."
+        )
     match = _LOGICAL_VOLUME.fullmatch(disk.target)
     if match is None:
         raise Refused(f"Disk '{disk.vdev}': '{disk.target}' names neither a file nor a volume 'group/name'.")
@@ -94,7 +101,8 @@ def _attach(wanted: WantedVolume, places: Places, image: Image | None) -> Attach
     if volume is None:
         if wanted.use is VolumeUse.DATA:
             raise Refused(
-                f"There is no volume '{wanted.group}/{name}'.", hint=f"gridvisor volume create {wanted.group}/{name} 2GiB"
+                f"There is no volume '{wanted.group}/{name}'.",
+                hint=f"gridvisor volume create {wanted.group}/{name} 2GiB",
             )
         volume = pool.create(name, SWAP_BYTES) if wanted.use is VolumeUse.SWAP else pool.clone(name, _needed(image))
     # A clone is always written to, if only by UML when it makes the file; the guest's own mount obeys the mode.
@@ -105,9 +113,28 @@ def _attach(wanted: WantedVolume, places: Places, image: Image | None) -> Attach
 def root_image_is_needed(wanted: Sequence[WantedVolume], places: Places) -> bool:
     """True when the root volume is to be made, so that an image must be there to clone."""
     return any(
-        volume.use is VolumeUse.ROOT and volume.group is not None and _pool(places, volume).find(volume.name or "") is None
+        volume.use is VolumeUse.ROOT
+        and volume.group is not None
+        and _pool(places, volume).find(volume.name or "") is None
         for volume in wanted
     )
+
+
+def users_of(monitor: Monitor) -> dict[Path, str]:
+    """Which live domain uses which file as a disk."""
+    live = [row.name for row in monitor.list() if row.state is not State.CRASHED]
+    return {volume.path: name for name in live for volume in monitor.guest(name).volumes}
+
+
+def remove_volume(places: Places, monitor: Monitor, label: str) -> None:
+    """Remove a volume of our pools. Raises NoSuchVolume, or Refused while a domain uses it."""
+    pool, name = FilePool(places, label.partition("/")[0]), label.partition("/")[2]
+    volume = pool.find(name)
+    if volume is None:
+        raise NoSuchVolume(label)
+    if user := users_of(monitor).get(volume.path):
+        raise Refused(f"The domain '{user}' uses '{label}'.", hint=f"gridvisor domain shutdown --wait {user}")
+    pool.remove(name)
 
 
 def _needed(image: Image | None) -> Path:

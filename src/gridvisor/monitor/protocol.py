@@ -54,8 +54,8 @@ class Guest:
     """Everything a monitor needs to boot a domain: what it should be, and what was made ready for it.
 
     `namespace` is the network namespace that its taps are in, `address` how it is reached there; `identity_id` the
-    sha256 of the identity volume. `companions` are commands that run as long as the domain does, `after` those that
-    run once when it has ended, however it ended.
+    sha256 of the identity volume. The commands of `before` run ahead of the domain, `companions` as long as it does,
+    and `after` once it has ended, however it ended; so what they make lives exactly as long as the domain.
     """
 
     domain: Domain
@@ -64,6 +64,7 @@ class Guest:
     namespace: str | None = None
     address: str | None = None
     identity_id: str | None = None
+    before: tuple[tuple[str, ...], ...] = ()
     companions: tuple[tuple[str, ...], ...] = ()
     after: tuple[tuple[str, ...], ...] = ()
 

@@ -27,6 +27,7 @@ def record_of(guest: Guest) -> dict[str, Any]:
         "namespace": guest.namespace,
         "address": guest.address,
         "identity_id": guest.identity_id,
+        "before": [list(argv) for argv in guest.before],
         "companions": [list(argv) for argv in guest.companions],
         "after": [list(argv) for argv in guest.after],
     }
@@ -49,6 +50,7 @@ def guest_of(record: dict[str, Any]) -> Guest:
         namespace=record["namespace"],
         address=record["address"],
         identity_id=record["identity_id"],
+        before=tuple(tuple(argv) for argv in record["before"]),
         companions=tuple(tuple(argv) for argv in record["companions"]),
         after=tuple(tuple(argv) for argv in record["after"]),
     )

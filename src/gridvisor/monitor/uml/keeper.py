@@ -19,6 +19,7 @@ import json
 import os
 import pty
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -68,13 +69,23 @@ class Keeper:
     def run(self) -> None:
         """Keep the guest until it has ended for good, then leave what its policy asks for."""
         signal.signal(signal.SIGTERM, lambda *_: self.stop("destroy"))
-        self.listen()
-        while True:
-            self.start()
-            self.serve()
-            if not self.again():
-                break
+        if self.prepare():
+            self.listen()
+            while True:
+                self.start()
+                self.serve()
+                if not self.again():
+                    break
         self.finish()
+
+    def prepare(self) -> bool:
+        """Run what comes before the guest; False when it failed, which the creator is told."""
+        for argv in self.launch["guest"]["before"]:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
+            if done.returncode:
+                self.state["ended"] = f"{shlex.join(argv)}: {done.stderr.decode(errors='replace').strip()}"
+                return False
+        return True
 
     def listen(self) -> None:
         for name, accept in (("console.sock", self.accept_console), ("control.sock", self.accept_control)):
@@ -94,7 +105,7 @@ class Keeper:
         # Companions (port forwarders) are not the guest's children: they end with us even if we are killed.
         self.companions = [
             subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], stdin=subprocess.DEVNULL)
-            for argv in self.launch["companions"]
+            for argv in self.launch["guest"]["companions"]
         ]
 
     def start(self) -> None:
@@ -137,7 +148,7 @@ class Keeper:
             companion.kill()
             companion.wait()
         self.say_ready("the guest ended: " + self.state["ended"])
-        for argv in self.launch["after"]:
+        for argv in self.launch["guest"]["after"]:
             subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
         here = Path.cwd()
         logs = Path(self.launch["logs"])
@@ -228,6 +239,7 @@ class Keeper:
         if os.read(self.commit_fd, 1):
             os.close(self.commit_fd)
             self.commit_fd = None
+            self.tell(committed=True)
         else:
             self.stop("abandoned")
 

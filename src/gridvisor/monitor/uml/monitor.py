@@ -8,7 +8,6 @@ import select
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,6 +61,7 @@ class UmlMonitor:
         """See Monitor.create. Also raises SystemSaidNo when the guest's kernel ends before it runs."""
         pack = self._pack()
         name = guest.domain.name
+        self._wait_settled(name)
         with self._folders.table():
             self._sweep_lost()
             self._sweep(name)
@@ -73,8 +73,6 @@ class UmlMonitor:
                 "memory_mib": guest.domain.memory_mib,
                 "argv": command_line(guest, pack, folder / "vm"),
                 "on": _policies(guest),
-                "companions": [list(argv) for argv in guest.companions],
-                "after": [list(argv) for argv in guest.after],
                 "logs": str(self._places.state / "logs"),
                 "paused": paused,
                 "guest": record_of(guest),
@@ -83,9 +81,9 @@ class UmlMonitor:
             self._start(folder, lock_fd)
         except BaseException:
             os.close(lock_fd)
+            self._wait_gone(folder)  # the keeper, if it was started, sees that nobody commits and ends its guest
             with self._folders.table():
-                if not self._folders.alive(name):
-                    self._folders.remove(name)
+                self._sweep(name, crashed_too=True)
             raise
         os.close(lock_fd)
         return next(row for row in self.list() if row.name == name)
@@ -175,7 +173,7 @@ class UmlMonitor:
                 hint=f"gridvisor domain destroy {name}",
             )
         with suppress(OSError, ValueError):
-            for argv in json.loads((self._folders.root / name / "launch.json").read_text())["after"]:
+            for argv in json.loads((self._folders.root / name / "launch.json").read_text())["guest"]["after"]:
                 subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
         self._folders.remove(name)
 
@@ -227,6 +225,16 @@ class UmlMonitor:
             client.shutdown(socket.SHUT_WR)
             return client.recv(4096).decode()
 
+    def _wait_settled(self, name: str) -> None:
+        """Wait while another creator is at work on that name, or the keeper of a killed one is cleaning up."""
+
+        def settled() -> None:
+            seen = self._look(name)
+            if self._folders.alive(name) and (seen is None or not seen.state.get("committed")):
+                raise NotYet("another command is creating it")
+
+        wait_until(f"the domain '{name}'", settled, Deadline.after(START_S + ANSWER_S), every_s=0.02)
+
     def _wait_gone(self, folder: Path) -> None:
         def gone() -> None:
             if self._folders.alive(folder.name):
@@ -267,7 +275,9 @@ def _why_not(folder: Path, logs: Path, answer: str) -> str:
     texts = [folder / "console.log", *sorted(logs.glob(f"{folder.name}-*.console.log"), key=_changed_s)[-1:]]
     said = next((path.read_text(errors="replace") for path in texts if path.exists()), "")
     lines = [f"    | {line}" for line in said.splitlines()[-LAST_LINES:]]
-    return "\n".join([f"The guest '{folder.name}' did not start ({answer or 'its keeper died'}). It said last:", *lines])
+    return "\n".join(
+        [f"The guest '{folder.name}' did not start ({answer or 'its keeper died'}). It said last:", *lines]
+    )
 
 
 def _changed_s(path: Path) -> float:

@@ -1,0 +1,5 @@
+"""`python -m gridvisor`."""
+
+from gridvisor.cli.main import main
+
+main()

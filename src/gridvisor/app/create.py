@@ -1,0 +1,148 @@
+"""The story of `domain create`: from a configuration file to a guest that answers ssh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface
+
+from gridvisor.app.capacity import check_disk, check_memory, promised_mib, room
+from gridvisor.app.host import Host, require_root
+from gridvisor.app.image import base_image
+from gridvisor.app.machine import Machine
+from gridvisor.app.volumes import WantedVolume, attach, missing_bytes, root_image_is_needed, users_of, wanted_volumes
+from gridvisor.core.errors import Refused
+from gridvisor.core.files import write_whole
+from gridvisor.domain.model import Domain
+from gridvisor.identity.files import identity_files
+from gridvisor.identity.keys import access_key, host_key, known_hosts_line, machine_id
+from gridvisor.identity.model import Identity, Interface
+from gridvisor.identity.tarball import write_identity
+from gridvisor.image.inspect import network_style
+from gridvisor.image.store import Image
+from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, Nic, State, VolumeUse
+from gridvisor.network.address import tap_name
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for beside the domain: which image a new root is made of, and which ports to publish.
+
+    `publish` maps a port of 127.0.0.1 on this machine to a port of the guest.
+    """
+
+    domain: Domain
+    image: str | None = None
+    publish: Mapping[int, int] = field(default_factory=dict)
+    paused: bool = False
+    overcommit: bool = False
+
+
+def create_domain(wish: Wish, host: Host) -> DomainRow:
+    """Boot a new domain; when it cannot be, nothing stays but its volumes."""
+    require_root()
+    domain = wish.domain
+    bus = host.bus
+    wanted = wanted_volumes(domain)
+    _refuse_what_does_not_fit(wish, wanted, host)
+    with bus.step("kernel pack", where=domain.name):
+        pack = host.pack()
+    with bus.step("image", where=domain.name):
+        image = base_image(host, wish.image) if root_image_is_needed(wanted, host.places) else None
+    _check_disk(wish, wanted, image, host)
+    with bus.step("volumes", where=domain.name):
+        volumes = attach(wanted, host.places, image)
+        _refuse_shared(volumes, host)
+    with bus.step("identity", where=domain.name):
+        machine = host.machines.settle(domain, host.network.subnet)
+        identity_id = _write_identity(domain, machine, volumes, host)
+    with bus.step("network", where=domain.name):
+        nics = _join(domain, machine, host)
+    with bus.step("domain", where=domain.name):
+        guest = Guest(
+            domain=domain,
+            volumes=(
+                *volumes,
+                Attachment(VolumeUse.IDENTITY, machine.folder / "identity.tar", writable=False),
+                Attachment(VolumeUse.MODULES, pack.modules, writable=False),
+            ),
+            nics=nics,
+            namespace=host.network.namespace,
+            address=str(machine.address) if nics else None,
+            identity_id=identity_id,
+            before=tuple(
+                argv
+                for nic, vif in zip(nics, domain.vifs, strict=True)
+                for argv in host.network.add_tap_argvs(nic.tap, vif.bridge)
+            ),
+            companions=host.network.publish_argvs(machine.address, wish.publish),
+            after=tuple(host.network.remove_tap_argv(nic.tap) for nic in nics),
+        )
+        return host.monitor.create(guest, paused=wish.paused)
+
+
+def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host: Host) -> None:
+    """Everything that can be known to be wrong before the first thing is made."""
+    domain = wish.domain
+    rows = host.monitor.list()
+    there = next((row for row in rows if row.name == domain.name and row.state is not State.CRASHED), None)
+    if there is not None:
+        raise Refused(
+            f"A domain '{domain.name}' exists already; it is {there.state}.",
+            hint=f"gridvisor domain destroy {domain.name}, or another name: name=NAME",
+        )
+    check_memory(domain.memory_mib, has=room(host.places.state), promised=promised_mib(rows))
+    if domain.vcpus > 1:
+        host.bus.warn(f"vcpus={domain.vcpus}: this monitor's kernel has one processor a guest; it gets 1.")
+    if domain.kernel or domain.bootloader:
+        host.bus.note("kernel, ramdisk and bootloader are Xen's; this monitor boots guests with a kernel of its own")
+    host.network.check(wish.domain.vifs[0].bridge if domain.vifs else None)
+
+
+def _check_disk(wish: Wish, wanted: tuple[WantedVolume, ...], image: Image | None, host: Host) -> None:
+    if not wish.overcommit:
+        size_bytes = missing_bytes(wanted, host.places, image.path.stat().st_size if image else 0)
+        check_disk(size_bytes, has=room(host.places.state), where=host.places.state)
+
+
+def _refuse_shared(volumes: tuple[Attachment, ...], host: Host) -> None:
+    """Two kernels that write one file system destroy it."""
+    users = users_of(host.monitor)
+    for volume in volumes:
+        if volume.writable and (user := users.get(volume.path)) is not None:
+            raise Refused(f"'{volume.path}' is a disk of the domain '{user}'.", hint=f"gridvisor domain destroy {user}")
+
+
+def _write_identity(domain: Domain, machine: Machine, volumes: tuple[Attachment, ...], host: Host) -> str:
+    root = next(volume for volume in volumes if volume.use is VolumeUse.ROOT)
+    subnet = host.network.subnet
+    gateway = IPv4Address(domain.gateway) if domain.gateway else None
+    static = IPv4Interface((machine.address, subnet.prefixlen))
+    key = host_key(machine.folder)
+    identity = Identity(
+        hostname=domain.hostname or domain.name,
+        machine_id=machine_id(machine.folder),
+        interfaces=tuple(
+            Interface(
+                mac,
+                name=f"eth{index}",
+                address=None if domain.dhcp or index else static,
+                gateway=None if domain.dhcp or index else gateway,
+            )
+            for index, mac in enumerate(machine.macs)
+        ),
+        host_keys=(key,),
+        authorized_keys=(access_key(host.places.state / "keys").public,),
+    )
+    style = network_style(root.backing or root.path)
+    write_whole(machine.folder / "known_hosts", known_hosts_line(machine.name, key))
+    return write_identity(identity_files(identity, style), machine.folder / "identity.tar")
+
+
+def _join(domain: Domain, machine: Machine, host: Host) -> tuple[Nic, ...]:
+    """The guest's interfaces. Their taps are named by their MACs, which stay when the domain is renamed."""
+    if domain.vifs:
+        host.network.ensure()
+    if domain.vifs and domain.dhcp:
+        host.network.lease(machine.macs[0], machine.address, domain.hostname or domain.name)
+    return tuple(Nic(mac, tap_name(host.places.tag, mac, 0)) for mac in machine.macs)

@@ -1,0 +1,31 @@
+"""The story of `domain destroy`."""
+
+from __future__ import annotations
+
+from gridvisor.app.host import Host
+from gridvisor.monitor.protocol import NoSuchDomain
+from gridvisor.storage.files import FilePool, groups
+
+
+def destroy_domain(host: Host, name: str, *, volumes: bool) -> None:
+    """End the domain. With `volumes`, also remove its volumes in our pools, its keys and its address.
+
+    Those are found by their names, `<name>-disk` and the like, so that they can be removed when the domain is gone.
+    """
+    machine = host.machines.find(name)
+    try:
+        used = [volume.path for volume in host.monitor.guest(name).volumes]
+        host.monitor.destroy(name)
+    except NoSuchDomain:
+        if not volumes or machine is None:
+            raise
+        used = []
+    if not volumes:
+        return
+    for group in groups(host.places):
+        pool = FilePool(host.places, group)
+        for volume in pool.list():
+            if volume.path in used or volume.name in (f"{name}-disk", f"{name}-swap"):
+                pool.remove(volume.name)
+                host.bus.note(f"volume {volume.label} is removed", where=name)
+    host.machines.forget(name)

@@ -1,0 +1,56 @@
+"""What `domain info` tells."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+
+from gridvisor.app.capacity import promised_mib, room
+from gridvisor.app.host import Host
+
+
+def host_facts(host: Host) -> dict[str, object]:
+    """The host, with `xl info`'s names where it has one for the thing."""
+    rows = host.monitor.list()
+    pack = host.known_pack()
+    has = room(host.places.state)
+    return {
+        "host": platform.node(),
+        "release": platform.release(),
+        "machine": platform.machine(),
+        "nr_cpus": os.cpu_count(),
+        "free_memory": has.memory_mib,
+        "free_disk_mib": has.disk_bytes >> 20,
+        "monitor": host.monitor.name,
+        "kernel_pack": "none yet: the first create builds it" if pack is None else f"{pack.version} ({pack.mode})",
+        "domains": len(rows),
+        "promised_memory": promised_mib(rows),
+        "subnet": str(host.network.subnet),
+        "bridge": host.network.bridge,
+        "state": str(host.places.state),
+        "cache": str(host.places.cache),
+    }
+
+
+def domain_facts(host: Host, name: str) -> dict[str, object]:
+    """One domain: what it was asked to be, and what it is."""
+    guest = host.monitor.guest(name)
+    row = next(row for row in host.monitor.list() if row.name == name)
+    return {
+        "name": row.name,
+        "id": row.id,
+        "state": row.state.value,
+        "memory": row.memory_mib,
+        "vcpus": row.vcpus,
+        "cpu_time": round(row.cpu_s, 1),
+        "since": datetime.fromtimestamp(row.since_s, UTC).isoformat(timespec="seconds"),
+        "address": guest.address,
+        "macs": ", ".join(nic.mac for nic in guest.nics),
+        "namespace": guest.namespace,
+        "disks": ", ".join(f"{volume.use}={volume.path}" for volume in guest.volumes),
+        "on_poweroff": guest.domain.on_poweroff.value,
+        "on_reboot": guest.domain.on_reboot.value,
+        "on_crash": guest.domain.on_crash.value,
+        "console_log": str(host.monitor.console(name).log),
+    }

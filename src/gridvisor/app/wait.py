@@ -1,0 +1,55 @@
+"""Waiting for guests, with an early way out when one has crashed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gridvisor.app.host import Host
+from gridvisor.app.login import ssh_command
+from gridvisor.core.deadline import Deadline, NotYet, wait_until
+from gridvisor.core.errors import Refused, SystemSaidNo
+from gridvisor.monitor.protocol import State
+from gridvisor.run.command import Command
+from gridvisor.run.local import Local
+
+LAST_LINES = 15
+
+
+def wait_for_ssh(host: Host, name: str, *, timeout_s: float) -> None:
+    """Return when the guest's sshd lets us in.
+
+    Raises SystemSaidNo with the console's last lines when the guest ends meanwhile, TimedOut at the deadline.
+    """
+    if host.monitor.guest(name).address is None:
+        raise Refused(f"'{name}' has no network interface to wait for.", hint="leave --wait out, or add a vif")
+    log = host.monitor.console(name).log
+
+    def answers() -> None:
+        row = next((row for row in host.monitor.list() if row.name == name), None)
+        if row is None or row.state is State.CRASHED:
+            raise SystemSaidNo(f"The guest '{name}' {'crashed' if row else 'ended'}. It said last:\n{_last(log)}")
+        argv = ssh_command(host, name, ["true"], connect_s=1)
+        if Local().run(Command(tuple(argv)), timeout_s=10, check=False).status:
+            raise NotYet("sshd does not let us in yet")
+
+    wait_until(f"ssh of '{name}'", answers, Deadline.after(timeout_s), every_s=0.1)
+
+
+def wait_until_gone(host: Host, names: Sequence[str], *, timeout_s: float) -> None:
+    """Return when none of the domains is there any more, or raise TimedOut."""
+
+    def gone() -> None:
+        left = [row.name for row in host.monitor.list() if row.name in names]
+        if left:
+            raise NotYet(f"{', '.join(left)} still there")
+
+    wait_until("the end of the domains", gone, Deadline.after(timeout_s), every_s=0.1)
+
+
+def _last(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+    except OSError:
+        lines = ["(its console log is gone)"]
+    return "\n".join(f"    | {line}" for line in lines)

@@ -1,0 +1,39 @@
+"""What every command begins with: where files are, who is told, and the host itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from gridvisor.cli.terminal import Terminal
+from gridvisor.core.events import Bus, JsonLines, Sink
+from gridvisor.core.places import Places
+
+if TYPE_CHECKING:
+    from gridvisor.app.host import Host
+
+
+class Output(StrEnum):
+    """How a command prints what it found."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def places() -> Places:
+    """The folders of this user."""
+    return Places.of(os.environ, uid=os.geteuid())
+
+
+def open_host(*, run: str | None = None) -> Host:
+    """The host that commands act on. With `run`, the verb's name, its events are kept in a run folder as well."""
+    from gridvisor.app.host import Host
+
+    sinks: list[Sink] = [Terminal(sys.stderr)]
+    if run is not None and os.geteuid() == 0:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        sinks.append(JsonLines(places().state / "runs" / f"{stamp}-{run}-{os.getpid()}" / "events.jsonl"))
+    return Host(places(), Bus(*sinks), mirror_uri=os.environ.get("GRIDVISOR_MIRROR"))

@@ -1,0 +1,247 @@
+"""`gridvisor domain`: the verbs of `xl`, for one domain."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gridvisor.cli.context import Output, open_host, places
+from gridvisor.cli.table import xl_list
+from gridvisor.core.errors import Refused, Unsupported
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Create and steer domains, with the verbs of `xl`.")
+
+
+def _names() -> list[str]:
+    folder = places().state / "domains"
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+Name = Annotated[str, typer.Argument(help="The domain's name.", autocompletion=_names)]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="What to print.")]
+
+
+@app.command(epilog="Example: gridvisor domain create --wait examples/vmid.cfg vmid=3 memory=96")
+def create(
+    file: Annotated[Path, typer.Argument(help="A configuration file in xl's syntax, or in the old xm's.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Keys that override the file's, or its variables."),
+    ] = None,
+    console: Annotated[bool, typer.Option("--console", "-c", help="Attach the console; ctrl-] leaves it.")] = False,
+    paused: Annotated[bool, typer.Option("--paused", "-p", help="Leave the domain paused.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the guest answers ssh.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that --wait waits.")] = 120,
+    image: Annotated[str | None, typer.Option(help="The image of a root volume that is to be made.")] = None,
+    publish: Annotated[
+        list[str] | None, typer.Option(metavar="PORT:GUESTPORT", help="Publish a guest's port on 127.0.0.1.")
+    ] = None,
+    overcommit: Annotated[bool, typer.Option(help="Let volumes be larger together than the disk.")] = False,
+    exists_ok: Annotated[bool, typer.Option("--exists-ok", help="Be content with a domain that runs already.")] = False,
+) -> None:
+    """Boot a domain from its configuration file.
+
+    Volumes that the file names and that are not there are made: the root as a clone of the image, `*-swap` empty.
+    """
+    from gridvisor.app.create import Wish, create_domain
+    from gridvisor.app.wait import wait_for_ssh
+    from gridvisor.domain.config import load_config
+
+    read = load_config(file, _variables(settings or []))
+    host = open_host(run="create")
+    for warning in read.warnings:
+        host.bus.warn(f"{warning.span}: {warning.text}")
+    name = read.domain.name
+    there = any(row.name == name and row.state != "crashed" for row in host.monitor.list())
+    if not (exists_ok and there):
+        create_domain(Wish(read.domain, image, _ports(publish or []), paused, overcommit), host)
+        host.bus.note(f"domain {name} is created", where=name)
+    if console:
+        from gridvisor.cli.console import attach
+
+        attach(host.monitor.console(name).socket)
+    elif wait and not paused:
+        with host.bus.step("ssh answers", where=name):
+            wait_for_ssh(host, name, timeout_s=timeout_s)
+
+
+@app.command("list")
+def list_(
+    name: Annotated[str | None, typer.Argument(help="Only this domain.", autocompletion=_names)] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """List domains as `xl list` does: name, id, memory in MiB, processors, state, processor time in seconds.
+
+    States: r running, p paused, s shut down, c crashed.
+    """
+    from gridvisor.monitor.protocol import NoSuchDomain
+
+    rows = [row for row in open_host().monitor.list() if name in (None, row.name)]
+    if name and not rows:
+        raise NoSuchDomain(name)
+    typer.echo(json.dumps([asdict(row) for row in rows], indent=2) if output is Output.JSON else xl_list(rows))
+
+
+@app.command()
+def console(name: Name) -> None:
+    """Attach the console of a domain; ctrl-] leaves it."""
+    from gridvisor.cli.console import attach
+
+    attach(open_host().monitor.console(name).socket)
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Example: gridvisor domain ssh vm1 -- uname -a",
+)
+def ssh(
+    name: Name,
+    command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND]...", help="What to run there.")] = None,
+) -> None:
+    """Log in to a domain as root, or run a command there; its exit status is ours."""
+    from gridvisor.app.login import ssh_command
+
+    words = command[1:] if command and command[0] == "--" else command or []
+    argv = ssh_command(open_host(), name, words)
+    os.execvp(argv[0], argv)
+
+
+@app.command()
+def pause(name: Name) -> None:
+    """Stop a domain's processor."""
+    open_host().monitor.pause(name)
+
+
+@app.command()
+def unpause(name: Name) -> None:
+    """Let a paused domain go on."""
+    open_host().monitor.unpause(name)
+
+
+@app.command()
+def shutdown(
+    names: Annotated[list[str] | None, typer.Argument(help="The domains.", autocompletion=_names)] = None,
+    every: Annotated[bool, typer.Option("--all", "-a", help="All domains.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Return when they are gone.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that --wait waits.")] = 120,
+) -> None:
+    """Ask domains to power off in order."""
+    from gridvisor.app.wait import wait_until_gone
+
+    host = open_host()
+    wanted = [row.name for row in host.monitor.list() if row.state == "running"] if every else names or []
+    if not wanted and not every:
+        raise Refused("No domain was named.", hint="gridvisor domain shutdown NAME, or --all")
+    for name in wanted:
+        host.monitor.shutdown(name)
+    if wait:
+        wait_until_gone(host, wanted, timeout_s=timeout_s)
+
+
+@app.command()
+def reboot(name: Name) -> None:
+    """Ask a domain to reboot in order."""
+    open_host().monitor.reboot(name)
+
+
+@app.command()
+def destroy(
+    name: Name,
+    volumes: Annotated[bool, typer.Option("--volumes", help="Remove its volumes, keys and address too.")] = False,
+) -> None:
+    """End a domain at once, as if its power failed. Its volumes stay, unless asked."""
+    from gridvisor.app.destroy import destroy_domain
+
+    destroy_domain(open_host(run="destroy"), name, volumes=volumes)
+
+
+@app.command()
+def rename(name: Name, new_name: Annotated[str, typer.Argument(help="The name that it gets.")]) -> None:
+    """Give a domain another name; the guest's own host name stays."""
+    from gridvisor.app.rename import rename_domain
+
+    rename_domain(open_host(), name, new_name)
+
+
+@app.command()
+def info(
+    name: Annotated[str | None, typer.Argument(help="A domain; without it, the host.", autocompletion=_names)] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Tell about the host as `xl info` does, or about one domain."""
+    from gridvisor.app.info import domain_facts, host_facts
+
+    host = open_host()
+    facts = domain_facts(host, name) if name else host_facts(host)
+    if output is Output.JSON:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        width = max(len(key) for key in facts)
+        typer.echo("\n".join(f"{key:<{width}} : {value}" for key, value in facts.items()))
+
+
+@app.command()
+def top(
+    delay_s: Annotated[float, typer.Option("--delay", "-d", min=0.2, help="Seconds between two looks.")] = 2.0,
+    iterations: Annotated[int, typer.Option("--iterations", "-i", min=0, help="How many looks; 0: until ctrl-C.")] = 0,
+) -> None:
+    """Show which domains use the processor, again and again."""
+    from gridvisor.app.usage import usage
+    from gridvisor.cli.table import columns
+
+    host = open_host()
+    live = sys.stdout.isatty()
+    looks = iterations or (0 if live else 1)
+    before, count = host.monitor.list(), 0
+    while True:
+        began_s = time.monotonic()
+        time.sleep(delay_s)
+        after = host.monitor.list()
+        rows = usage(before, after, seconds=time.monotonic() - began_s)
+        table = columns(("NAME", "STATE", "CPU(sec)", "CPU(%)", "MEM(MiB)"), rows, right="CPU(sec) CPU(%) MEM(MiB)")
+        typer.echo(("\033[H\033[2J" if live else "") + table)
+        before, count = after, count + 1
+        if count == looks:
+            return
+
+
+@app.command("mem-set", hidden=True)
+@app.command("mem-max", hidden=True)
+@app.command("vcpu-set", hidden=True)
+@app.command("save", hidden=True)
+@app.command("restore", hidden=True)
+@app.command("migrate", hidden=True)
+def not_here(context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """A verb of `xl` that this monitor has no means for."""
+    raise Unsupported(
+        f"The monitor '{open_host().monitor.name}' cannot do '{context.info_name}': its guests keep the memory and the"
+        " processor that they were started with, and cannot be saved.",
+        hint="shut the domain down and create it again with other values, such as memory=512",
+    )
+
+
+def _variables(settings: list[str]) -> dict[str, str]:
+    pairs = [setting.partition("=") for setting in settings]
+    wrong = [setting for setting, (key, equals, _) in zip(settings, pairs, strict=True) if not (equals and key)]
+    if wrong:
+        raise Refused(f"'{wrong[0]}' is not KEY=VALUE.", hint="for example: memory=256")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _ports(texts: list[str]) -> dict[int, int]:
+    ports = {}
+    for text in texts:
+        outer, colon, inner = text.partition(":")
+        if not (colon and outer.isdecimal() and inner.isdecimal()):
+            raise Refused(f"'{text}' does not name two ports.", hint="for example: --publish 8443:443")
+        if not (0 < int(outer) < 65536 and 0 < int(inner) < 65536):
+            raise Refused(f"'{text}': ports go from 1 to 65535.")
+        ports[int(outer)] = int(inner)
+    return ports
