@@ -4,7 +4,7 @@
 
 python := .venv/bin/python
 # Guests, namespaces and taps need root. sudo drops the environment, so what steers gridvisor is handed on by name.
-as_root := $(if $(filter-out 0,$(shell id -u)),sudo $(foreach name,GRIDVISOR_HOME http_proxy https_proxy,$(if $($(name)),$(name)='$($(name))')))
+as_root := $(if $(filter-out 0,$(shell id -u)),sudo $(foreach name,GRIDVISOR_HOME GRIDVISOR_MIRROR http_proxy https_proxy,$(if $($(name)),$(name)='$($(name))')))
 gridvisor := $(as_root) .venv/bin/gridvisor
 
 menu:
