@@ -22,6 +22,9 @@ from gridvisor.image.inspect import network_style
 from gridvisor.image.store import Image
 from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, Nic, State, VolumeUse
 from gridvisor.network.address import tap_name
+from gridvisor.network.dhcp import Dhcp, Lease
+from gridvisor.network.publish import check_free, forward
+from gridvisor.network.tap import add_tap, remove_tap
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +70,19 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
                 Attachment(VolumeUse.MODULES, pack.modules, writable=False),
             ),
             nics=nics,
-            namespace=host.network.namespace,
+            namespace=host.network.namespace if nics else None,
             address=str(machine.address) if nics else None,
             identity_id=identity_id,
             before=tuple(
                 argv
                 for nic, vif in zip(nics, domain.vifs, strict=True)
-                for argv in host.network.add_tap_argvs(nic.tap, vif.bridge)
+                for argv in add_tap(host.network.namespace, nic.tap, vif.bridge or host.network.bridge)
             ),
-            companions=host.network.publish_argvs(machine.address, wish.publish),
-            after=tuple(host.network.remove_tap_argv(nic.tap) for nic in nics),
+            companions=tuple(
+                forward(host.network.namespace, port, address=machine.address, guest_port=guest_port)
+                for port, guest_port in wish.publish.items()
+            ),
+            after=tuple(remove_tap(host.network.namespace, nic.tap) for nic in nics),
         )
         return host.monitor.create(guest, paused=wish.paused)
 
@@ -96,7 +102,14 @@ def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host
         host.bus.warn(f"vcpus={domain.vcpus}: this monitor's kernel has one processor a guest; it gets 1.")
     if domain.kernel or domain.bootloader:
         host.bus.note("kernel, ramdisk and bootloader are Xen's; this monitor boots guests with a kernel of its own")
-    host.network.check(wish.domain.vifs[0].bridge if domain.vifs else None)
+    for vif in domain.vifs:
+        if vif.bridge not in (None, host.network.bridge):
+            raise Refused(
+                f"There is no bridge '{vif.bridge}' in the network of this host's domains.",
+                hint=f"its bridge is '{host.network.bridge}'; leave the key out and it is taken",
+            )
+    for port in wish.publish:
+        check_free(port)
 
 
 def _check_disk(wish: Wish, wanted: tuple[WantedVolume, ...], image: Image | None, host: Host) -> None:
@@ -135,7 +148,7 @@ def _write_identity(domain: Domain, machine: Machine, volumes: tuple[Attachment,
         authorized_keys=(access_key(host.places.state / "keys").public,),
     )
     style = network_style(root.backing or root.path)
-    write_whole(machine.folder / "known_hosts", known_hosts_line(machine.name, key))
+    write_whole(machine.folder / "known_hosts", known_hosts_line(str(machine.address), key))
     return write_identity(identity_files(identity, style), machine.folder / "identity.tar")
 
 
@@ -144,5 +157,6 @@ def _join(domain: Domain, machine: Machine, host: Host) -> tuple[Nic, ...]:
     if domain.vifs:
         host.network.ensure()
     if domain.vifs and domain.dhcp:
-        host.network.lease(machine.macs[0], machine.address, domain.hostname or domain.name)
+        name = (domain.hostname or domain.name).partition(".")[0].replace("_", "-")
+        Dhcp(host.network).add(Lease(machine.macs[0], machine.address, name))
     return tuple(Nic(mac, tap_name(host.places.tag, mac, 0)) for mac in machine.macs)

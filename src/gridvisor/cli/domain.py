@@ -33,7 +33,7 @@ def create(
     file: Annotated[Path, typer.Argument(help="A configuration file in xl's syntax, or in the old xm's.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Keys that override the file's, or its variables."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Keys over the file's, or its variables."),
     ] = None,
     console: Annotated[bool, typer.Option("--console", "-c", help="Attach the console; ctrl-] leaves it.")] = False,
     paused: Annotated[bool, typer.Option("--paused", "-p", help="Leave the domain paused.")] = False,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
+from gridvisor.domain.model import OnEnd
 from gridvisor.monitor.protocol import ConsoleFiles, DomainRow, Guest, NoSuchDomain, State
 
 
@@ -32,6 +33,8 @@ class FakeMonitor:
         there = self._rows.get(domain.name)
         if there is not None and there.state is not State.CRASHED:
             raise Refused(f"A domain '{domain.name}' exists already.", hint="gridvisor domain list")
+        if there is not None and self._guests[domain.name].domain.on_crash is OnEnd.PRESERVE:
+            raise Refused(f"The crashed domain '{domain.name}' is preserved, as its configuration asks.")
         state = State.PAUSED if paused else State.RUNNING
         row = DomainRow(domain.name, self._next_id, domain.memory_mib, 1, state, 0.0, time.time())
         self._next_id += 1

@@ -57,7 +57,7 @@ class Keeper:
         self.guest: subprocess.Popen[bytes] | None = None
         self.companions: list[subprocess.Popen[bytes]] = []
         self.clients: list[socket.socket] = []
-        self.log = Path("console.log").open("ab", buffering=0)
+        self.log_fd = self.open_log()
         self.boots = 0
         self.ending: str | None = None  # why the guest is to end: shutdown, destroy, reboot, panic, abandoned
         self.waiting_shutdown = False
@@ -169,10 +169,11 @@ class Keeper:
         except OSError:  # EIO: the guest has closed its side; serve() sees the end
             time.sleep(0.01)
             return
-        self.log.write(data)
-        if self.log.tell() > CONSOLE_LOG_BYTES:
+        os.write(self.log_fd, data)
+        if os.fstat(self.log_fd).st_size > CONSOLE_LOG_BYTES:
             Path("console.log").replace("console.log.1")
-            self.log = Path("console.log").open("ab", buffering=0)
+            os.close(self.log_fd)
+            self.log_fd = self.open_log()
         for client in list(self.clients):
             try:
                 client.send(data)
@@ -180,11 +181,14 @@ class Keeper:
                 if not isinstance(error, BlockingIOError):  # a slow client misses bytes; a gone one is let go
                     self.drop(client)
 
+    def open_log(self) -> int:
+        return os.open("console.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
     def drain(self) -> None:
         os.set_blocking(self.master_fd, False)
         with suppress(OSError):
             while data := os.read(self.master_fd, 65536):
-                self.log.write(data)
+                os.write(self.log_fd, data)
 
     def accept_console(self, server: Any) -> None:
         client, _ = server.accept()

@@ -209,9 +209,11 @@ class UmlMonitor:
                     os.close(descriptor)
 
     def _control(self, name: str, verb: str) -> None:
-        folder = self._find(name).folder
+        seen = self._find(name)
+        if seen.state["status"] == "crashed":
+            raise Refused(f"'{name}' has crashed.", hint=f"gridvisor domain destroy {name}")
         try:
-            answer = self._ask(folder, verb)
+            answer = self._ask(seen.folder, verb)
         except OSError as error:
             raise GridvisorError(f"The keeper of '{name}' does not answer: {error}") from error
         if answer != "ok":

@@ -1,0 +1,167 @@
+"""One suite for every monitor: what monitor.protocol.Monitor promises."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from gridvisor.core.errors import Refused
+from gridvisor.domain.model import Domain, OnEnd
+from gridvisor.monitor.fake import FakeMonitor
+from gridvisor.monitor.protocol import Attachment, Guest, Monitor, NoSuchDomain, State, VolumeUse
+
+
+class Bench(Protocol):
+    """A monitor on the bench, guests for it, and a way to make one crash."""
+
+    monitor: Monitor
+
+    def guest(self, name: str, **wishes: object) -> Guest: ...
+
+    def crash(self, name: str) -> None: ...
+
+
+class FakeBench:
+    def __init__(self, folder: Path) -> None:
+        self.monitor = FakeMonitor(folder)
+
+    def guest(self, name: str, **wishes: object) -> Guest:
+        return Guest(Domain(name, memory_mib=32, **wishes), (Attachment(VolumeUse.ROOT, Path("/none"), True),))  # type: ignore[arg-type]
+
+    def crash(self, name: str) -> None:
+        self.monitor.crash(name)
+
+
+@pytest.fixture(params=["fake", pytest.param("uml", marks=pytest.mark.uml)])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param == "fake":
+        yield FakeBench(tmp_path)
+        return
+    uml = request.getfixturevalue("uml_bench")
+    yield uml
+    for row in uml.monitor.list():
+        uml.monitor.destroy(row.name)
+
+
+def row_of(monitor: Monitor, name: str):
+    return next((row for row in monitor.list() if row.name == name), None)
+
+
+def eventually(check: Callable[[], bool], *, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
+def test_a_created_domain_is_listed_as_it_was_asked_for(bench: Bench) -> None:
+    made = bench.monitor.create(bench.guest("a"))
+    assert [row.name for row in bench.monitor.list()] == ["a"]
+    assert (made.name, made.memory_mib, made.state) == ("a", 32, State.RUNNING)
+    assert bench.monitor.guest("a").domain.name == "a"
+
+
+def test_ids_are_never_used_again(bench: Bench) -> None:
+    first = bench.monitor.create(bench.guest("a")).id
+    bench.monitor.destroy("a")
+    assert bench.monitor.create(bench.guest("a")).id > first
+
+
+def test_a_name_that_is_taken_is_refused_and_nothing_changes(bench: Bench) -> None:
+    before = bench.monitor.create(bench.guest("a"))
+    with pytest.raises(Refused, match="'a' exists"):
+        bench.monitor.create(bench.guest("a"))
+    assert [row.id for row in bench.monitor.list()] == [before.id]
+
+
+def test_a_destroyed_domain_is_gone_and_its_name_is_free(bench: Bench) -> None:
+    bench.monitor.create(bench.guest("a"))
+    bench.monitor.destroy("a")
+    assert list(bench.monitor.list()) == []
+    bench.monitor.create(bench.guest("a"))
+
+
+def test_no_verb_knows_a_domain_that_is_not_there(bench: Bench) -> None:
+    monitor = bench.monitor
+    verbs = [monitor.destroy, monitor.shutdown, monitor.reboot, monitor.pause, monitor.unpause, monitor.console]
+    for verb in [*verbs, monitor.guest, lambda name: monitor.rename(name, "b")]:
+        with pytest.raises(NoSuchDomain, match="'nobody'"):
+            verb("nobody")
+
+
+def test_pause_and_unpause_may_be_said_twice(bench: Bench) -> None:
+    bench.monitor.create(bench.guest("a"))
+    for verb, state in ((bench.monitor.pause, State.PAUSED), (bench.monitor.unpause, State.RUNNING)):
+        for _ in range(2):
+            verb("a")
+            assert row_of(bench.monitor, "a").state is state
+
+
+def test_a_domain_may_be_created_paused(bench: Bench) -> None:
+    bench.monitor.create(bench.guest("a"), paused=True)
+    assert row_of(bench.monitor, "a").state is State.PAUSED
+    bench.monitor.unpause("a")
+    assert row_of(bench.monitor, "a").state is State.RUNNING
+
+
+def test_a_paused_domain_cannot_be_asked_to_shut_down(bench: Bench) -> None:
+    bench.monitor.create(bench.guest("a"), paused=True)
+    for verb in (bench.monitor.shutdown, bench.monitor.reboot):
+        with pytest.raises(Refused, match="paused"):
+            verb("a")
+
+
+def test_a_domain_that_was_shut_down_goes(bench: Bench) -> None:
+    bench.monitor.create(bench.guest("a"))
+    bench.monitor.shutdown("a")
+    eventually(lambda: row_of(bench.monitor, "a") is None)
+
+
+def test_a_rebooted_domain_stays_and_begins_anew(bench: Bench) -> None:
+    before = bench.monitor.create(bench.guest("a"))
+    bench.monitor.reboot("a")
+    eventually(lambda: row_of(bench.monitor, "a").since_s > before.since_s)
+    assert row_of(bench.monitor, "a").state is State.RUNNING
+
+
+def test_rename_keeps_the_domain(bench: Bench) -> None:
+    before = bench.monitor.create(bench.guest("a"))
+    bench.monitor.rename("a", "b")
+    assert [(row.name, row.id) for row in bench.monitor.list()] == [("b", before.id)]
+    bench.monitor.pause("b")
+    bench.monitor.create(bench.guest("a"))
+    with pytest.raises(Refused, match="'b' exists"):
+        bench.monitor.rename("a", "b")
+
+
+def test_a_crashed_domain_is_seen_and_makes_way(bench: Bench) -> None:
+    bench.monitor.create(bench.guest("a"))
+    bench.crash("a")
+    eventually(lambda: row_of(bench.monitor, "a").state is State.CRASHED)
+    with pytest.raises(Refused):
+        bench.monitor.unpause("a")
+    assert bench.monitor.create(bench.guest("a")).state is State.RUNNING
+
+
+def test_a_preserved_crash_makes_no_way(bench: Bench) -> None:
+    bench.monitor.create(bench.guest("a", on_crash=OnEnd.PRESERVE))
+    bench.crash("a")
+    eventually(lambda: row_of(bench.monitor, "a").state is State.CRASHED)
+    with pytest.raises(Refused, match="preserved"):
+        bench.monitor.create(bench.guest("a"))
+    bench.monitor.destroy("a")
+    assert list(bench.monitor.list()) == []
+
+
+def test_many_domains_are_listed_by_their_ids(bench: Bench) -> None:
+    for name in ("c", "a", "b"):
+        bench.monitor.create(bench.guest(name))
+    rows = bench.monitor.list()
+    assert [row.name for row in rows] == ["c", "a", "b"]
+    assert [row.id for row in rows] == sorted(row.id for row in rows)
+
+
