@@ -60,7 +60,7 @@ class Forwards:
             if now is not None and now.alive and now.domain != domain:
                 raise Refused(f"Port {port} is published for '{now.domain}' already.")
             self._withdraw(port)
-            _check_free(port)
+            check_free(port)
             self._network.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self._record(port), _render(wanted))
             try:
@@ -85,7 +85,8 @@ class Forwards:
     def _start(self, wanted: Published) -> None:
         process, log = self._process(wanted.port), self._record(wanted.port).with_suffix(".log")
         log.unlink(missing_ok=True)
-        process.start(self._network.target, socat_argv(self._network.namespace, wanted), log=log)
+        argv = forward(self._network.namespace, wanted.port, address=wanted.address, guest_port=wanted.guest_port)
+        process.start(self._network.target, argv, log=log)
 
         def check() -> None:
             pid = process.pid()
@@ -116,17 +117,17 @@ class Forwards:
         return Published(facts["domain"], facts["port"], IPv4Address(facts["address"]), facts["guest_port"], alive)
 
 
-def socat_argv(namespace: str, wanted: Published) -> tuple[str, ...]:
-    """The forwarder. socat itself splits the EXEC at blanks; the quotes keep the colons inside from it."""
-    inner = " ".join((*enter_netns(namespace), "socat", "-", f"TCP:{wanted.address}:{wanted.guest_port}"))
-    return ("socat", f"TCP-LISTEN:{wanted.port},bind={LOOPBACK},reuseaddr,fork", f'EXEC:"{inner}"')
+def forward(namespace: str, port: int, *, address: IPv4Address, guest_port: int) -> tuple[str, ...]:
+    """The command that forwards `port` of 127.0.0.1 for as long as it runs.
+
+    socat itself splits the EXEC at blanks; the quotes keep the colons inside from it.
+    """
+    inner = " ".join((*enter_netns(namespace), "socat", "-", f"TCP:{address}:{guest_port}"))
+    return ("socat", f"TCP-LISTEN:{port},bind={LOOPBACK},reuseaddr,fork", f'EXEC:"{inner}"')
 
 
-def _render(one: Published) -> str:
-    return json.dumps({**asdict(one), "address": str(one.address)})
-
-
-def _check_free(port: int) -> None:
+def check_free(port: int) -> None:
+    """Raise Refused when something listens at `port` of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -134,3 +135,7 @@ def _check_free(port: int) -> None:
             probe.listen(1)
         except OSError as error:
             raise Refused(f"Port {port} of {LOOPBACK} is taken: {os.strerror(error.errno or 0)}.") from error
+
+
+def _render(one: Published) -> str:
+    return json.dumps({**asdict(one), "address": str(one.address)})
