@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 # A name becomes a folder, a tap, a host name and an argument of `xl`: RFC 1123's letters, and `_` for old files.
-NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
 class DomainType(StrEnum):
@@ -43,7 +43,10 @@ class DiskFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """One virtual disk. `target` is a device node or file as the configuration names it; `vdev` the guest's name."""
+    """One virtual disk. `target` is a device node or file as the configuration names it; `vdev` the guest's name.
+
+    `options` keeps what concerns Xen alone, as it was written: 'backendtype=phy', 'discard', 'direct-io-safe'.
+    """
 
     target: str
     vdev: str
@@ -52,11 +55,15 @@ class Disk:
     cdrom: bool = False
     backend: str | None = None
     script: str | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Vif:
-    """One network interface (xl-network-configuration(5)). `mac` is in lower case; None: chosen by us."""
+    """One network interface (xl-network-configuration(5)). `mac` is in lower case; None: chosen by us.
+
+    `options` keeps what concerns Xen alone, as it was written: 'devid=1', 'mtu=9000'.
+    """
 
     mac: str | None = None
     bridge: str | None = None
@@ -67,11 +74,12 @@ class Vif:
     vifname: str | None = None
     rate: str | None = None
     type: str | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain. Memory is in MiB. `other` keeps the keys that we do not know, as they were read."""
+    """A domain. Memory is in MiB. `other` keeps the keys that we do not know, as xl would read them."""
 
     name: str
     memory_mib: int = 128
@@ -96,4 +104,5 @@ class Domain:
     other: Mapping[str, ConfigValue] = field(default_factory=dict)
 
 
-ConfigValue = str | int | float | list["ConfigValue"]
+# xl's files have no floating point, no negative numbers and no nothing: what xm wrote so is kept as a string.
+ConfigValue = str | int | list["ConfigValue"]
