@@ -32,26 +32,25 @@ def room(state: Path) -> Room:
     return Room(int(facts["MemAvailable"].split()[0]) // 1024, disk.f_bavail * disk.f_frsize)
 
 
-def promised_mib(rows: Sequence[DomainRow]) -> int:
-    """Memory that live domains may still take. They have taken part of it already, so this errs on the safe side."""
-    return sum(row.memory_mib + GUEST_OVERHEAD_MIB for row in rows if row.state is not State.CRASHED)
+def outstanding_mib(rows: Sequence[DomainRow]) -> int:
+    """Memory that live domains were promised and do not hold yet."""
+    live = (row for row in rows if row.state is not State.CRASHED)
+    return sum(max(0, row.memory_mib + GUEST_OVERHEAD_MIB - row.held_mib) for row in live)
 
 
-def check_memory(wanted_mib: int, *, has: Room, taken_mib: int, promised: int) -> None:
-    """Raise Refused, with the sum and what would fit, when a guest of `wanted_mib` does not.
-
-    `promised` is what live domains were promised, `taken_mib` what of it they hold already.
-    """
-    free_mib = has.memory_mib - HOST_RESERVE_MIB - max(0, promised - taken_mib)
-    needed_mib = wanted_mib + GUEST_OVERHEAD_MIB
-    if needed_mib <= free_mib:
+def check_memory(wanted_mib: int, *, has: Room, outstanding: int) -> None:
+    """Raise Refused, with the sum and what would fit, when a guest of `wanted_mib` does not fit."""
+    free_mib = has.memory_mib - HOST_RESERVE_MIB - outstanding
+    if wanted_mib + GUEST_OVERHEAD_MIB <= free_mib:
         return
     fits_mib = max(0, free_mib - GUEST_OVERHEAD_MIB)
     raise Refused(
-        f"Not enough memory: the domain needs {wanted_mib} + {GUEST_OVERHEAD_MIB} MiB; of {has.memory_mib} MiB that are"
-        f" available, this machine keeps {HOST_RESERVE_MIB} and running domains may still take"
-        f" {max(0, promised - taken_mib)}, which leaves {max(0, free_mib)}.",
-        hint=f"a domain of {fits_mib} MiB would fit: memory={fits_mib}" if fits_mib >= 32 else "destroy another domain",
+        f"Not enough memory: the domain needs {wanted_mib} + {GUEST_OVERHEAD_MIB} MiB. This machine has"
+        f" {has.memory_mib} MiB available, keeps {HOST_RESERVE_MIB} for itself and has promised {outstanding} more to"
+        f" running domains, which leaves {max(0, free_mib)}.",
+        hint=f"a domain of {fits_mib} MiB fits: memory={fits_mib}"
+        if fits_mib >= 64
+        else "destroy another domain first",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 
-from gridvisor.app.capacity import check_disk, check_memory, promised_mib, room
+from gridvisor.app.capacity import check_disk, check_memory, outstanding_mib, room
 from gridvisor.app.host import Host, require_root
 from gridvisor.app.image import base_image
 from gridvisor.app.machine import Machine
@@ -97,7 +97,7 @@ def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host
             f"A domain '{domain.name}' exists already; it is {there.state}.",
             hint=f"gridvisor domain destroy {domain.name}, or another name: name=NAME",
         )
-    check_memory(domain.memory_mib, has=room(host.places.state), promised=promised_mib(rows))
+    check_memory(domain.memory_mib, has=room(host.places.state), outstanding=outstanding_mib(rows))
     if domain.vcpus > 1:
         host.bus.warn(f"vcpus={domain.vcpus}: this monitor's kernel has one processor a guest; it gets 1.")
     if domain.kernel or domain.bootloader:

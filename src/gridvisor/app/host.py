@@ -15,7 +15,6 @@ from gridvisor.kernel.uml import uml_pack
 from gridvisor.monitor.protocol import Monitor
 from gridvisor.monitor.uml.monitor import UmlMonitor
 from gridvisor.network.namespace import HostNetwork
-from gridvisor.package.mirror import Mirror, mirror_of_this_machine
 from gridvisor.run.local import Local
 
 SUBNET = IPv4Network("10.77.0.0/24")
@@ -32,16 +31,12 @@ class Host:
         self.machines = Machines(places)
         self.images = ImageStore(places)
         self.monitor: Monitor = UmlMonitor(places, self.pack)
-        self.network = HostNetwork(places, subnet=SUBNET, bridge=BRIDGE)
-        self._mirror_uri = mirror_uri
-
-    def mirror(self) -> Mirror:
-        """The mirror that the user named, or that this machine's own apt uses."""
-        return mirror_of_this_machine(self.target, uri=self._mirror_uri)
+        self.network = HostNetwork(places, subnet=SUBNET, bridge=BRIDGE, bus=bus)
+        self.mirror_uri = mirror_uri
 
     def pack(self) -> KernelPack:
         """The kernel pack that guests boot with, built on first use."""
-        return uml_pack(self.places, self.mirror, self.bus)
+        return uml_pack(self.places, self.bus, target=self.target, mirror_uri=self.mirror_uri)
 
 
 def require_root() -> None:

@@ -6,14 +6,13 @@ import os
 import platform
 from datetime import UTC, datetime
 
-from gridvisor.app.capacity import promised_mib, room
+from gridvisor.app.capacity import outstanding_mib, room
 from gridvisor.app.host import Host
 
 
 def host_facts(host: Host) -> dict[str, object]:
     """The host, with `xl info`'s names where it has one for the thing."""
     rows = host.monitor.list()
-    pack = host.known_pack()
     has = room(host.places.state)
     return {
         "host": platform.node(),
@@ -23,9 +22,8 @@ def host_facts(host: Host) -> dict[str, object]:
         "free_memory": has.memory_mib,
         "free_disk_mib": has.disk_bytes >> 20,
         "monitor": host.monitor.name,
-        "kernel_pack": "none yet: the first create builds it" if pack is None else f"{pack.version} ({pack.mode})",
         "domains": len(rows),
-        "promised_memory": promised_mib(rows),
+        "outstanding_memory": outstanding_mib(rows),
         "subnet": str(host.network.subnet),
         "bridge": host.network.bridge,
         "state": str(host.places.state),
@@ -42,6 +40,7 @@ def domain_facts(host: Host, name: str) -> dict[str, object]:
         "id": row.id,
         "state": row.state.value,
         "memory": row.memory_mib,
+        "held_memory": row.held_mib,
         "vcpus": row.vcpus,
         "cpu_time": round(row.cpu_s, 1),
         "since": datetime.fromtimestamp(row.since_s, UTC).isoformat(timespec="seconds"),

@@ -205,7 +205,8 @@ def top(
         time.sleep(delay_s)
         after = host.monitor.list()
         rows = usage(before, after, seconds=time.monotonic() - began_s)
-        table = columns(("NAME", "STATE", "CPU(sec)", "CPU(%)", "MEM(MiB)"), rows, right="CPU(sec) CPU(%) MEM(MiB)")
+        head = ("NAME", "STATE", "CPU(sec)", "CPU(%)", "HELD(MiB)", "MEM(MiB)")
+        table = columns(head, rows, right="CPU(sec) CPU(%) HELD(MiB) MEM(MiB)")
         typer.echo(("\033[H\033[2J" if live else "") + table)
         before, count = after, count + 1
         if count == looks:

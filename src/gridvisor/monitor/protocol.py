@@ -71,7 +71,11 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class DomainRow:
-    """A domain as it was observed. `cpu_s` is processor time used; `since_s` the start, seconds since the epoch."""
+    """A domain as it was observed.
+
+    `cpu_s` is processor time used, `since_s` the start in seconds since the epoch; of its `memory_mib` the host has
+    given it `held_mib` so far.
+    """
 
     name: str
     id: int
@@ -80,6 +84,7 @@ class DomainRow:
     state: State
     cpu_s: float
     since_s: float
+    held_mib: int = 0
 
 
 class NoSuchDomain(Refused):

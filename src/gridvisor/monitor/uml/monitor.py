@@ -24,7 +24,7 @@ from gridvisor.monitor.folder import DomainFolders
 from gridvisor.monitor.protocol import ConsoleFiles, DomainRow, Guest, NoSuchDomain, State
 from gridvisor.monitor.record import guest_of, record_of
 from gridvisor.monitor.uml import keeper
-from gridvisor.monitor.uml.cputime import cpu_seconds
+from gridvisor.monitor.uml.process import Use, use_of
 from gridvisor.monitor.uml.sandbox import command_line
 from gridvisor.run.local import clean_environment
 
@@ -134,7 +134,7 @@ class UmlMonitor:
 
     # -- reading what is there ---------------------------------------------------------------------------------
 
-    def _all(self) -> list[_Seen]:
+    def _all(self) -> Sequence[_Seen]:
         return [seen for name in self._folders.names() if (seen := self._look(name)) is not None]
 
     def _look(self, name: str) -> _Seen | None:
@@ -256,13 +256,15 @@ def connect(client: socket.socket, path: Path) -> None:
 
 def _row(seen: _Seen) -> DomainRow:
     status = seen.state["status"]
+    use = Use(0.0, 0) if status == "crashed" or "pid" not in seen.state else use_of(seen.state["pid"])
     return DomainRow(
         name=seen.name,
         id=seen.launch["id"],
         memory_mib=seen.launch["memory_mib"],
         vcpus=1,  # the packaged kernel is built without SMP
         state=State(status if status != "starting" else State.RUNNING),
-        cpu_s=cpu_seconds(seen.state["pid"]) if status != "crashed" else 0.0,
+        cpu_s=use.cpu_s,
+        held_mib=use.held_mib,
         since_s=seen.state["since_s"],
     )
 
