@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from conftest import eventually
 from gridvisor.core.errors import Refused
 from gridvisor.domain.model import Domain, OnEnd
 from gridvisor.monitor.fake import FakeMonitor
-from gridvisor.monitor.protocol import Attachment, Guest, Monitor, NoSuchDomain, State, VolumeUse
+from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, Monitor, NoSuchDomain, State, VolumeUse
 
 
 class Bench(Protocol):
@@ -30,7 +30,7 @@ class FakeBench:
         self.monitor = FakeMonitor(folder)
 
     def guest(self, name: str, **wishes: object) -> Guest:
-        return Guest(Domain(name, memory_mib=32, **wishes), (Attachment(VolumeUse.ROOT, Path("/none"), True),))  # type: ignore[arg-type]
+        return Guest(Domain(name, memory_mib=64, **wishes), (Attachment(VolumeUse.ROOT, Path("/none"), True),))  # type: ignore[arg-type]
 
     def crash(self, name: str) -> None:
         self.monitor.crash(name)
@@ -47,21 +47,14 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         uml.monitor.destroy(row.name)
 
 
-def row_of(monitor: Monitor, name: str):
+def row_of(monitor: Monitor, name: str) -> DomainRow | None:
     return next((row for row in monitor.list() if row.name == name), None)
-
-
-def eventually(check: Callable[[], bool], *, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
 
 
 def test_a_created_domain_is_listed_as_it_was_asked_for(bench: Bench) -> None:
     made = bench.monitor.create(bench.guest("a"))
     assert [row.name for row in bench.monitor.list()] == ["a"]
-    assert (made.name, made.memory_mib, made.state) == ("a", 32, State.RUNNING)
+    assert (made.name, made.memory_mib, made.state) == ("a", 64, State.RUNNING)
     assert bench.monitor.guest("a").domain.name == "a"
 
 
@@ -163,5 +156,3 @@ def test_many_domains_are_listed_by_their_ids(bench: Bench) -> None:
     rows = bench.monitor.list()
     assert [row.name for row in rows] == ["c", "a", "b"]
     assert [row.id for row in rows] == sorted(row.id for row in rows)
-
-

@@ -119,8 +119,6 @@ class Keeper:
         self.master_fd = master_fd
         self.selector.register(master_fd, selectors.EVENT_READ, self.console_said)
         self.tell(status="running", since_s=time.time(), pid=self.guest.pid)
-        if self.launch.get("paused"):
-            self.state["status"] = "paused"
 
     def serve(self) -> None:
         assert self.guest is not None
@@ -222,8 +220,9 @@ class Keeper:
             self.boots += 1
             if self.boots > 1:  # UML reboots by starting its own program again, in the same process
                 self.rebooted()
-            elif self.launch.get("paused"):
+            elif self.launch.pop("paused", False):
                 self.mconsole("stop")
+                self.tell(status="paused")
             if self.ending is None:
                 self.say_ready("ok")
 

@@ -1,0 +1,125 @@
+"""Fixtures that boot real guests: a kernel pack from the mirror, and a guest small enough to boot in a blink."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gridvisor.core.events import Bus
+from gridvisor.core.places import Places
+from gridvisor.domain.model import Domain
+from gridvisor.kernel.pack import KernelPack
+from gridvisor.kernel.uml import uml_pack
+from gridvisor.monitor.protocol import Attachment, Guest, VolumeUse
+from gridvisor.monitor.uml.monitor import UmlMonitor, connect
+from gridvisor.run.local import Local
+
+TINY_MIB = 64
+
+_INITTAB = """\
+::sysinit:/bin/mount -t proc proc /proc
+::sysinit:/bin/mount -t sysfs sys /sys
+::sysinit:/bin/echo tiny guest is up
+::respawn:-/bin/sh
+::ctrlaltdel:/sbin/reboot
+"""
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """The cache of this user: what was downloaded and built once serves every run of the tests."""
+    return Places.of(os.environ, uid=os.geteuid()).cache
+
+
+@pytest.fixture(scope="session")
+def pack(cache: Path) -> KernelPack:
+    """The kernel pack that guests boot with."""
+    return uml_pack(Places(cache, cache / "unused"), Bus(), target=Local())
+
+
+@pytest.fixture(scope="session")
+def tiny_image(pack: KernelPack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ext4 image with busybox as its init and a shell on its console: up in a tenth of a second."""
+    work = tmp_path_factory.mktemp("tiny")
+    tree = work / "tree"
+    for folder in ("bin", "sbin", "etc", "dev", "proc", "sys", "lib/modules", "tmp", "root"):
+        (tree / folder).mkdir(parents=True)
+    with pack.initramfs.open("rb") as archive:
+        subprocess.run(
+            ["cpio", "--quiet", "-id", "*bin/busybox"], stdin=archive, cwd=work, check=True, capture_output=True
+        )
+    shutil.copy(work / "bin/busybox", tree / "bin/busybox")
+    for applet in (
+        "bin/sh",
+        "bin/mount",
+        "bin/echo",
+        "bin/cat",
+        "bin/sleep",
+        "sbin/init",
+        "sbin/reboot",
+        "sbin/poweroff",
+    ):
+        (tree / applet).symlink_to("/bin/busybox")
+    (tree / "etc/inittab").write_text(_INITTAB)
+    image = work / "tiny.img"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(image), "16M"], check=True, capture_output=True)
+    return image
+
+
+@dataclass
+class UmlBench:
+    """A UML monitor with a state folder of its own, and tiny guests for it."""
+
+    monitor: UmlMonitor
+    places: Places
+    image: Path
+
+    def guest(self, name: str, **wishes: object) -> Guest:
+        """A guest with a root volume of its own over the tiny image."""
+        data = self.places.state / "volumes" / "test" / name / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        root = Attachment(VolumeUse.ROOT, data / "disk", True, self.image)
+        return Guest(Domain(name, memory_mib=TINY_MIB, **wishes), (root,))  # type: ignore[arg-type]
+
+    def type_in(self, name: str, text: str) -> None:
+        """Type at the console of a guest."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console:
+            connect(console, self.monitor.console(name).socket)
+            console.sendall(text.encode())
+            time.sleep(0.1)
+
+    def said(self, name: str) -> str:
+        """All that the console of a guest has said."""
+        return self.monitor.console(name).log.read_text(errors="replace")
+
+    def wait_for(self, name: str, text: str) -> None:
+        """Return when the guest has said `text`."""
+        eventually(lambda: text in self.said(name))
+
+    def crash(self, name: str) -> None:
+        """Have the guest's kernel panic."""
+        self.wait_for(name, "tiny guest is up")
+        self.type_in(name, "echo c > /proc/sysrq-trigger\n")
+
+
+def eventually(check: Callable[[], bool], *, seconds: float = 30) -> None:
+    """Return when `check` holds; fail the test when it does not come about."""
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def uml_bench(pack: KernelPack, tiny_image: Path, cache: Path, tmp_path: Path) -> UmlBench:
+    """See UmlBench."""
+    places = Places(cache, tmp_path / "state")
+    return UmlBench(UmlMonitor(places, lambda: pack), places, tiny_image)
