@@ -74,5 +74,7 @@ def _copy_whole(source: Path, destination: Path) -> None:
     try:
         shutil.copyfile(source, temporary)
         temporary.replace(destination)
+    except OSError as error:
+        raise Refused(f"'{source}' cannot be copied to '{destination}': {error.strerror}.") from error
     finally:
         temporary.unlink(missing_ok=True)

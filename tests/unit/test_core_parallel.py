@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from gridvisor.core.parallel import each
+
+
+def test_results_in_the_order_of_the_items() -> None:
+    assert list(each([3, 1, 2], lambda n: n * n).items()) == [(3, 9), (1, 1), (2, 4)]
+    assert each([], lambda n: n) == {}
+
+
+def test_all_are_waited_for_and_all_failures_told() -> None:
+    ended: list[int] = []
+    failed = threading.Event()
+
+    def work(n: int) -> int:
+        if n % 2:
+            failed.set()
+            raise ValueError(f"odd {n}")
+        assert failed.wait(10)  # ends only after a sibling has failed
+        ended.append(n)
+        return n
+
+    with pytest.raises(ExceptionGroup, match="2 of 4 failed") as caught:
+        each([0, 1, 2, 3], work)
+    assert sorted(ended) == [0, 2]
+    told = {(str(e), *e.__notes__) for e in caught.value.exceptions}
+    assert told == {("odd 1", "while working on 1"), ("odd 3", "while working on 3")}
+
+
+def test_no_more_than_the_workers_at_once() -> None:
+    both_in = threading.Barrier(2)
+    running, most = [], []
+    lock = threading.Lock()
+
+    def work(n: int) -> None:
+        with lock:
+            running.append(n)
+            most.append(len(running))
+        both_in.wait(10)  # breaks unless two run at once
+        with lock:
+            running.remove(n)
+
+    each(range(8), work, workers=2)
+    assert max(most) == 2
