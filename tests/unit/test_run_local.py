@@ -99,6 +99,6 @@ def test_files_are_copied_whole(tmp_path: Path) -> None:
     LOCAL.put(tmp_path / "a", str(tmp_path / "b"), timeout_s=20)
     LOCAL.get(str(tmp_path / "b"), tmp_path / "c", timeout_s=20)
     assert (tmp_path / "c").read_bytes() == b"\0\xff"
-    with pytest.raises(Refused, match="absent' cannot be copied to '.*/d': No such file"):
+    with pytest.raises(Refused, match=r"absent' cannot be copied to '.*/d': No such file"):
         LOCAL.get(str(tmp_path / "absent"), tmp_path / "d", timeout_s=20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]

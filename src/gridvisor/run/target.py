@@ -23,10 +23,10 @@ class Target(Protocol):
         """
 
     def put(self, source: Path, destination: str, *, timeout_s: float) -> None:
-        """Copy the local file `source` to `destination` there, whole or not at all. Raises a GridvisorError."""
+        """Copy the local file `source` to `destination` there, whole or not at all. Raises GridvisorError."""
 
     def get(self, source: str, destination: Path, *, timeout_s: float) -> None:
-        """Copy the file `source` from there to the local `destination`, whole or not at all. Raises a GridvisorError."""
+        """Copy the file `source` from there to the local `destination`, whole or not at all. Raises GridvisorError."""
 
 
 def checked(result: Result, *, check: bool) -> Result:
