@@ -23,7 +23,7 @@ from gridvisor.run.target import Target
 # Newest first. A mirror need not have them all.
 SUITES = ("sid", "testing", "trixie")
 KERNEL = "user-mode-linux"
-# The kernel's threads need libgcc_s to end: without it a guest that reboots aborts ("pthread_cancel", user-mode-linux 7.2).
+# The kernel's threads need libgcc_s to end: without it a guest that reboots aborts ("pthread_cancel", seen with 7.2).
 LIBRARIES = ("libc6", "libgcc-s1")
 PACKAGES = (KERNEL, *LIBRARIES, "busybox-static")
 FIRST_WITH_SECCOMP = (6, 16)
@@ -175,7 +175,9 @@ def _make_initramfs(busybox_deb: Path, scratch: Path, initramfs: Path, target: T
     for folder in ("bin", "dev", "proc", "sys", "new"):
         (tree / folder).mkdir(parents=True)
     _run(target, "dpkg", "-x", str(busybox_deb), str(scratch / "busybox"))
-    (busybox,) = (scratch / "busybox").glob("**/bin/busybox")
+    busybox = next((scratch / "busybox").glob("**/bin/busybox"), None)
+    if busybox is None:
+        raise ToolOutput(f"The package {busybox_deb} has no bin/busybox.")
     busybox.rename(tree / "bin/busybox")
     for applet in _APPLETS:
         (tree / "bin" / applet).symlink_to("busybox")
