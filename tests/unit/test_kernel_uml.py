@@ -150,11 +150,11 @@ def test_pack_is_made_once(apt: SmallPackages, places: Places) -> None:
     assert not (pack.runtime / "usr/lib/uml/modules").exists()
     assert not (pack.runtime / "usr/share").exists()
     assert [event.step for event in told if event.kind is Kind.WARNING] == [pack.note]
-    subprocess.run(["e2fsck", "-fn", pack.modules], check=True, stdout=subprocess.DEVNULL)
-    listing = subprocess.run(["debugfs", "-R", "ls -p /6.12", pack.modules], check=True, capture_output=True, text=True)
+    Local().run(Command.of("e2fsck", "-fn", str(pack.modules)), timeout_s=30)
+    listing = Local().run(Command.of("debugfs", "-R", "ls -p /6.12", str(pack.modules)), timeout_s=30)
     assert "modules.dep" in listing.stdout
-    names = subprocess.run(["cpio", "-it", "--quiet"], stdin=pack.initramfs.open("rb"), check=True, capture_output=True)
-    assert {b"init", b"bin/sh", b"bin/busybox", b"dev", b"new"} <= set(names.stdout.split())
+    names = Local().run(Command.of("cpio", "-it", "--quiet", stdin=pack.initramfs.read_bytes()), timeout_s=30)
+    assert {"init", "bin/sh", "bin/busybox", "dev", "new"} <= set(names.stdout.split())
     assert pack.modules.stat().st_mode & 0o777 == 0o444
 
     asked = apt.asked

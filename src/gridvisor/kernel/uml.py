@@ -183,7 +183,7 @@ def _make_initramfs(busybox_deb: Path, scratch: Path, initramfs: Path, target: T
         (tree / "bin" / applet).symlink_to("busybox")
     shutil.copyfile(_INIT, tree / "init")
     (tree / "init").chmod(0o755)
-    # Not compressed: it is read from the page cache, and unpacking would cost every boot more than it saves.
+    # Not compressed: 2 MB from the page cache, and boots with gzip were no faster.
     pack = 'cd "$1" && find . | LC_ALL=C sort | cpio --quiet --create --format=newc --reproducible --owner=0:0 > "$2"'
     target.run(script(pack, str(tree), str(initramfs)), timeout_s=_TIMEOUT_S)
 
