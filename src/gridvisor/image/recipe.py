@@ -1,0 +1,109 @@
+"""What an image is made from, and the id that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gridvisor.package.apt import PackageVersion
+
+# Changed whenever the same recipe and packages would give another image than before.
+FORMAT = 1
+SHOWN_DIGITS = 16
+
+_DATA = Path(__file__).parent / "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A Debian system: `packages` on top of a minimal `suite`, then the files of `tree`, then `steps`.
+
+    Steps are shell scripts (`/bin/sh -eu`) run as root in the chroot, in their order. `tree` lies as its files
+    will lie in the guest: all owned by root, 0755 where git keeps an executable bit or it is a folder, else 0644.
+    """
+
+    name: str
+    suite: str
+    packages: tuple[str, ...] = field(kw_only=True)
+    tree: Path | None = field(default=None, kw_only=True)
+    steps: tuple[str, ...] = field(default=(), kw_only=True)
+    size_mib: int = field(default=2048, kw_only=True)
+
+
+def debian_13() -> Recipe:
+    """The base that gridvisor ships: a whole Debian with systemd and sshd, which boots in seconds."""
+    return Recipe(
+        "debian-13",
+        "trixie",
+        packages=(
+            *("systemd-sysv", "udev", "dbus", "login", "passwd", "kmod", "e2fsprogs", "procps"),
+            *("openssh-server", "ca-certificates", "netbase", "iproute2", "iputils-ping"),
+        ),
+        tree=_DATA / "tree",
+        steps=((_DATA / "trim.sh").read_text(),),
+    )
+
+
+def content_id(recipe: Recipe, resolved: Sequence[PackageVersion]) -> str:
+    """Hex digits that are the same if and only if everything that goes into the image is the same."""
+    what = {
+        "format": FORMAT,
+        "name": recipe.name,
+        "suite": recipe.suite,
+        "packages": sorted(f"{one.name}={one.version}:{one.architecture}" for one in resolved),
+        "tree": [_described(entry) for entry in tree_entries(recipe.tree)],
+        "steps": recipe.steps,
+        "size_mib": recipe.size_mib,
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:SHOWN_DIGITS]
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One file, folder or symbolic link of a tree; `name` is its path in the guest, without the first slash."""
+
+    name: str
+    path: Path
+    mode: int
+    link: str | None = None
+
+
+def tree_entries(tree: Path | None) -> Iterator[TreeEntry]:
+    """All that is in `tree`, sorted, modes made independent of the umask that the tree was checked out with."""
+    for path in sorted(tree.rglob("*")) if tree else ():
+        mode = path.lstat().st_mode
+        name = str(path.relative_to(tree or path))
+        if stat.S_ISLNK(mode):
+            yield TreeEntry(name, path, 0o777, str(path.readlink()))
+        else:
+            yield TreeEntry(name, path, 0o755 if stat.S_ISDIR(mode) or mode & 0o100 else 0o644)
+
+
+def write_tree_tar(tree: Path | None, tar: Path) -> None:
+    """Write the files of `tree` to the archive `tar`, owned by root. Times are left out: they are not content."""
+    with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT) as archive:
+        for entry in tree_entries(tree):
+            info = archive.gettarinfo(entry.path, entry.name)
+            info.uid = info.gid = info.mtime = 0
+            info.uname = info.gname = "root"
+            info.mode = entry.mode
+            if info.isreg():
+                with entry.path.open("rb") as file:
+                    archive.addfile(info, file)
+            else:
+                archive.addfile(info)
+
+
+def _described(entry: TreeEntry) -> list[str]:
+    if entry.link is not None:
+        content = f"-> {entry.link}"
+    elif entry.path.is_dir():
+        content = "/"
+    else:
+        content = hashlib.sha256(entry.path.read_bytes()).hexdigest()
+    return [entry.name, f"{entry.mode:o}", content]
