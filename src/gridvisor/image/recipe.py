@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gridvisor.core.errors import Refused
 from gridvisor.package.apt import PackageVersion
 
 # Changed whenever the same recipe and packages would give another image than before.
@@ -21,16 +22,17 @@ _DATA = Path(__file__).parent / "base"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A Debian system: `packages` on top of a minimal `suite`, then the files of `tree`, then `steps`.
+    """A Debian system: `packages` on top of a minimal `suite`, then the files of `trees`, then `steps`.
 
-    Steps are shell scripts (`/bin/sh -eu`) run as root in the chroot, in their order. `tree` lies as its files
-    will lie in the guest: all owned by root, 0755 where git keeps an executable bit or it is a folder, else 0644.
+    Steps are shell scripts (`/bin/sh -eu`) run as root in the chroot, in their order. A tree has its files as they
+    will lie in the guest: all owned by root, 0755 where git keeps an executable bit or it is a folder, else 0644;
+    a later tree wins over an earlier one.
     """
 
     name: str
     suite: str
     packages: tuple[str, ...] = field(kw_only=True)
-    tree: Path | None = field(default=None, kw_only=True)
+    trees: tuple[Path, ...] = field(default=(), kw_only=True)
     steps: tuple[str, ...] = field(default=(), kw_only=True)
     size_mib: int = field(default=2048, kw_only=True)
 
@@ -44,7 +46,7 @@ def debian_13() -> Recipe:
             *("systemd-sysv", "udev", "dbus", "login", "passwd", "kmod", "e2fsprogs", "procps"),
             *("openssh-server", "ca-certificates", "netbase", "iproute2", "iputils-ping"),
         ),
-        tree=_DATA / "tree",
+        trees=(_DATA / "tree",),
         steps=((_DATA / "trim.sh").read_text(),),
     )
 
@@ -56,7 +58,7 @@ def content_id(recipe: Recipe, resolved: Sequence[PackageVersion]) -> str:
         "name": recipe.name,
         "suite": recipe.suite,
         "packages": sorted(f"{one.name}={one.version}:{one.architecture}" for one in resolved),
-        "tree": [_described(entry) for entry in tree_entries(recipe.tree)],
+        "files": [_described(entry) for entry in tree_entries(recipe.trees)],
         "steps": recipe.steps,
         "size_mib": recipe.size_mib,
     }
@@ -73,21 +75,23 @@ class TreeEntry:
     link: str | None = None
 
 
-def tree_entries(tree: Path | None) -> Iterator[TreeEntry]:
-    """All that is in `tree`, sorted, modes made independent of the umask that the tree was checked out with."""
-    for path in sorted(tree.rglob("*")) if tree else ():
+def tree_entries(trees: Sequence[Path]) -> Iterator[TreeEntry]:
+    """All that is in `trees`, sorted, modes made independent of the umask that they were checked out with."""
+    found = {str(path.relative_to(tree)): path for tree in trees for path in tree.rglob("*")}
+    for name, path in sorted(found.items()):
         mode = path.lstat().st_mode
-        name = str(path.relative_to(tree or path))
         if stat.S_ISLNK(mode):
             yield TreeEntry(name, path, 0o777, str(path.readlink()))
-        else:
+        elif stat.S_ISDIR(mode) or stat.S_ISREG(mode):
             yield TreeEntry(name, path, 0o755 if stat.S_ISDIR(mode) or mode & 0o100 else 0o644)
+        else:
+            raise Refused(f"'{path}' is neither a file, a folder nor a symbolic link.")
 
 
-def write_tree_tar(tree: Path | None, tar: Path) -> None:
-    """Write the files of `tree` to the archive `tar`, owned by root. Times are left out: they are not content."""
+def write_tree_tar(trees: Sequence[Path], tar: Path) -> None:
+    """Write the files of `trees` to the archive `tar`, owned by root. Times are left out: they are not content."""
     with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT) as archive:
-        for entry in tree_entries(tree):
+        for entry in tree_entries(trees):
             info = archive.gettarinfo(entry.path, entry.name)
             info.uid = info.gid = info.mtime = 0
             info.uname = info.gname = "root"

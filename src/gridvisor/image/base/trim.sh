@@ -22,7 +22,7 @@ for generator in debug getty gpt-auto hibernate-resume rc-local ssh system-updat
 done
 
 # Marks of this one build: every guest gets its own keys and machine-id from its identity.
-rm -rf /etc/ssh/ssh_host_* /var/log/journal /etc/fstab /etc/hostname /var/lib/systemd/random-seed
+rm -rf /etc/ssh/ssh_host_* /var/log/journal /etc/fstab /var/lib/systemd/random-seed
 rm -f /etc/update-motd.d/10-uname
 : > /etc/machine-id
 passwd --quiet --lock root

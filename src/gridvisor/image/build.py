@@ -1,0 +1,228 @@
+"""From a recipe to an image: resolve, look in the store, and only when it is not there, build.
+
+mmdebstrap(1) makes the tree and mke2fs(8) copies it into a file, so the host's kernel mounts no filesystem of a guest.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gridvisor.core.errors import GridvisorError, Refused, ToolOutput
+from gridvisor.core.events import Bus
+from gridvisor.core.files import locked
+from gridvisor.core.places import Places
+from gridvisor.core.units import format_size
+from gridvisor.identity.network.style import NetworkStyle
+from gridvisor.image.inspect import has_init, network_style
+from gridvisor.image.recipe import Recipe, content_id, write_tree_tar
+from gridvisor.image.store import Image, ImageStore
+from gridvisor.package.apt import Apt, PackageVersion, source_line
+from gridvisor.package.mirror import Mirror
+from gridvisor.run.command import Command, CommandFailed
+from gridvisor.run.target import Target
+
+BUILD_TIMEOUT_S = 3600
+MKE2FS_TIMEOUT_S = 900
+# Tree and filesystem lie side by side for a moment, with packages and apt's lists: 0.7 GiB for the Debian base.
+BUILD_NEEDS_BYTES = 1 << 30
+
+_ARCHIVES = "/var/cache/apt/archives"
+_INSTALLED = "/var/lib/gridvisor-installed"
+_FORMAT = "'${Package} ${Version}\\n'"
+
+
+def build_image(
+    recipe: Recipe, *, places: Places, mirror: Mirror, target: Target, bus: Bus, refresh: bool = False
+) -> Image:
+    """The image of `recipe` with the packages that `mirror` offers, from the store when it is there.
+
+    `refresh` asks the mirror anew which versions it has, instead of believing lists of the last hours.
+    `target` must be this machine. Builds of one id wait for one another, others run side by side.
+    Raises Refused when we are not root or the disk is full, CommandFailed with the last lines of a step that failed.
+    """
+    store, apt = ImageStore(places), Apt(places, mirror, target=target)
+    if refresh:
+        apt.update(recipe.suite, force=True)
+    resolved = apt.resolve(recipe.suite, recipe.packages)
+    if image := store.get(content_id(recipe, resolved)):
+        return image
+    if os.geteuid() != 0:
+        raise Refused("An image is built by root: its files belong to many users.", hint="sudo gridvisor image build")
+    with bus.step(f"build image {recipe.name}"):
+        try:
+            return _build(recipe, resolved, store=store, mirror=mirror, target=target, bus=bus)
+        except _Moved:
+            bus.note("the mirror has newer packages than its lists of the last hours said; asking it again")
+        apt.update(recipe.suite, force=True)
+        resolved = apt.resolve(recipe.suite, recipe.packages)
+        return _build(recipe, resolved, store=store, mirror=mirror, target=target, bus=bus)
+
+
+class _Moved(ToolOutput):
+    """What was installed is not what was resolved: the mirror changed in between."""
+
+
+def _build(
+    recipe: Recipe, resolved: Sequence[PackageVersion], *, store: ImageStore, mirror: Mirror, target: Target, bus: Bus
+) -> Image:
+    image_id = content_id(recipe, resolved)
+    with _full_disk_explained(store), locked(store.lock_path(image_id)):
+        if image := store.get(image_id):  # somebody else built it while we waited for the lock
+            return image
+        store.clear_dead_builds(image_id)
+        store.debs.mkdir(parents=True, exist_ok=True)
+        _require_space(store)
+        folder = store.new_build_folder(image_id)
+        try:
+            with bus.step("install packages", where=recipe.name):
+                installed = _install(recipe, folder, store=store, mirror=mirror, target=target)
+            _require_same(installed, resolved)
+            with bus.step("make filesystem", where=recipe.name):
+                disk = _make_filesystem(recipe, folder, target=target)
+            seen = disk.stat()
+            image = Image(
+                id=image_id,
+                name=recipe.name,
+                suite=recipe.suite,
+                path=store.disk_of(image_id),
+                size_bytes=seen.st_size,
+                used_bytes=seen.st_blocks * 512,
+                packages=tuple(resolved),
+                built_at=time.time(),
+                network=_network_style(disk, target=target),
+                has_init=has_init(disk, target=target),
+            )
+            return store.publish(folder, image)
+        finally:
+            # Gone already when it was published.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _install(
+    recipe: Recipe, folder: Path, *, store: ImageStore, mirror: Mirror, target: Target
+) -> set[tuple[str, str]]:
+    """Names and versions of what mmdebstrap and the steps left in `folder`/tree."""
+    tar = folder / "tree.tar"
+    write_tree_tar(recipe.trees, tar)
+    fetched = folder / "debs"
+    fetched.mkdir()
+    target.run(
+        Command(mmdebstrap_argv(recipe, mirror, folder=folder, debs=store.debs), {"TMPDIR": str(folder)}),
+        timeout_s=BUILD_TIMEOUT_S,
+    )
+    # Renamed into the cache one by one: another build that reads the cache sees whole files only.
+    for deb in fetched.glob("*.deb"):
+        deb.replace(store.debs / deb.name)
+        os.utime(store.debs / deb.name)
+    shutil.rmtree(fetched)
+    tar.unlink()
+    listed = folder / "tree" / _INSTALLED.lstrip("/")
+    installed = {(words[0], words[1]) for line in listed.read_text().splitlines() if len(words := line.split()) == 2}
+    listed.unlink()
+    return installed
+
+
+def mmdebstrap_argv(recipe: Recipe, mirror: Mirror, *, folder: Path, debs: Path) -> tuple[str, ...]:
+    """The words that make `folder`/tree of `recipe`, taking package files from `debs` and leaving all in `folder`/debs.
+
+    setpriv(1) ends mmdebstrap, and with it all that it started, when we are killed.
+    """
+    source = source_line(mirror, recipe.suite).strip()
+    hooks = [
+        f'--setup-hook=mkdir -p "$1{_ARCHIVES}"',
+        f"--setup-hook=sync-in {shlex.quote(str(debs))} {_ARCHIVES}",
+        # Before the steps, which may remove packages again.
+        f'--customize-hook=chroot "$1" dpkg-query -W --showformat={_FORMAT} >"$1{_INSTALLED}"',
+        f"--customize-hook=sync-out {_ARCHIVES} {shlex.quote(str(folder / 'debs'))}",
+        f'--customize-hook=rm -f "$1{_ARCHIVES}"/*.deb',
+        f"--customize-hook=tar-in {shlex.quote(str(folder / 'tree.tar'))} /",
+        *(f'--customize-hook=chroot "$1" /bin/sh -euc {shlex.quote(step)}' for step in recipe.steps),
+        # This machine's ways, which mmdebstrap lent to the chroot, are nothing for guests: its proxy may have a password.
+        '--customize-hook=cd "$1/etc" && rm -f apt/apt.conf.d/99mmdebstrap resolv.conf hostname',
+    ]
+    return (
+        *("setpriv", "--pdeathsig", "TERM", "--"),
+        *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"),
+        *(f"--aptopt={option}" for option in mirror.apt_options),
+        # The files would be deleted once they are unpacked, and the folder that they are fetched to must not be empty.
+        *("--skip=essential/unlink,download/empty", f"--include={','.join(recipe.packages)}"),
+        *hooks,
+        *(recipe.suite, str(folder / "tree"), source),
+    )
+
+
+def _require_same(installed: set[tuple[str, str]], resolved: Sequence[PackageVersion]) -> None:
+    expected = {(one.name, one.version) for one in resolved}
+    if installed != expected:
+        differing = ", ".join(sorted(f"{name} {version}" for name, version in installed ^ expected)[:8])
+        raise _Moved(
+            f"Other packages were installed than were resolved: {differing}.", hint="gridvisor image build --refresh"
+        )
+
+
+def _make_filesystem(recipe: Recipe, folder: Path, *, target: Target) -> Path:
+    disk, tree = folder / "root.img", folder / "tree"
+    words = ("mke2fs", "-q", "-t", "ext4", "-L", "root", "-m", "1", "-d", str(tree), str(disk), f"{recipe.size_mib}M")
+    try:
+        target.run(Command(words), timeout_s=MKE2FS_TIMEOUT_S)
+    except CommandFailed as error:
+        if "Could not allocate" in error.result.stderr and not _disk_is_full(folder):
+            raise Refused(
+                f"What goes into '{recipe.name}' does not fit in {recipe.size_mib} MiB.", hint="give it a larger size"
+            ) from error
+        raise
+    shutil.rmtree(tree)
+    return disk
+
+
+def _network_style(disk: Path, *, target: Target) -> NetworkStyle | None:
+    try:
+        return network_style(disk, target=target)
+    except Refused:
+        return None  # a machine without network is a sensible image too
+
+
+def _require_space(store: ImageStore) -> None:
+    free_bytes = shutil.disk_usage(store.root).free
+    if free_bytes < BUILD_NEEDS_BYTES:
+        raise Refused(
+            f"Building an image needs {format_size(BUILD_NEEDS_BYTES)} below '{store.root}'; "
+            f"{format_size(free_bytes)} are free.",
+            hint="gridvisor image gc",
+        )
+
+
+def _disk_is_full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < 1 << 24
+
+
+@contextmanager
+def _full_disk_explained(store: ImageStore) -> Iterator[None]:
+    """Turns the many ways in which tools say ENOSPC into one sentence."""
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, GridvisorError) as error:
+        if says_full(error):
+            raise Refused(
+                f"The disk below '{store.root}' became full while building; nothing half made was kept.",
+                hint="gridvisor image gc, gridvisor volume list",
+            ) from error
+        raise
+
+
+def says_full(error: BaseException) -> bool:
+    """True when `error` comes from a disk (or a quota) that is full."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, CommandFailed):
+        text = error.result.stderr
+        return "No space left on device" in text or "Disk quota exceeded" in text or "enough free space" in text
+    return isinstance(error, GridvisorError) and error.__cause__ is not None and says_full(error.__cause__)
