@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +20,8 @@ from gridvisor.domain.parameters import Malformed
 from gridvisor.domain.source import LARGEST_BYTES, Source
 
 _BY_NAME = {key.name: key for key in KEYS}
+_XEN_ALONE = frozenset(("boot", "cpus", "maxvcpus", "vfb", "vtpm"))  # no misspellings of ours
+_MOST_WARNINGS = 50
 _XL_KEY = re.compile(r"[a-z][_0-9a-z]*")  # libxlu_cfg_l.l
 
 
@@ -76,7 +79,7 @@ def read_config(text: str, path: str, variables: Mapping[str, str] = MappingProx
     domain = reading.domain()
     reading.check_whole(domain)
     source.raise_problems()
-    return ConfigRead(domain, tuple(reading.warnings()))
+    return ConfigRead(domain, tuple(islice(reading.warnings(), _MOST_WARNINGS)))
 
 
 class _Reading:
@@ -85,6 +88,7 @@ class _Reading:
     def __init__(self, source: Source, outcome: Outcome) -> None:
         self.source, self.outcome = source, outcome
         self.wrong: list[str] = []
+        self.whole = not source.problems  # else the name may stand in what could not be read
 
     def domain(self) -> Domain:
         """The domain, as far as its values can be read; the problems are noted."""
@@ -97,7 +101,7 @@ class _Reading:
             if fields.get(key.attribute, value) != value:
                 self.report(assigned, f"'{key.name}' contradicts what an earlier key says")
             fields[key.attribute] = value
-        if "name" not in fields and "name" not in self.outcome.broken | set(self.wrong):
+        if self.whole and "name" not in fields and "name" not in self.wrong:
             self.source.report(1, 1, "the domain has no 'name'", hint='name = "vm1"')
         return Domain(**{"name": "", **fields, "other": self.other()})
 
@@ -119,7 +123,7 @@ class _Reading:
         self, assigned: Assigned, text: str, *, hint: str | None = None, index: int | None = None, offset: int = 0
     ) -> None:
         line, column = assigned.place(index, offset)
-        self.source.problems.append(assigned.source.problem(line, column, text, hint=hint))
+        self.source.add(assigned.source.problem(line, column, text, hint=hint))
 
     def check_whole(self, domain: Domain) -> None:
         """What is wrong between two values that are each right."""
@@ -130,9 +134,11 @@ class _Reading:
         self.unique("vif", [vif.mac for vif in domain.vifs], "two interfaces have the address")
 
     def unique(self, key: str, words: Sequence[str | None], text: str) -> None:
+        seen: set[str | None] = {None}
         for index, word in enumerate(words):
-            if word is not None and word in words[:index]:
+            if word in seen and word is not None:
                 self.report(self.outcome.names[key], f"{key}: {text} '{word}'", index=index)
+            seen.add(word)
 
     def unknown(self) -> Iterator[tuple[str, Assigned]]:
         """Names that are no keys of ours, and no variables of the file either."""
@@ -149,7 +155,7 @@ class _Reading:
 
     def warnings(self) -> Iterator[Problem]:
         for name, assigned in self.unknown():
-            like = get_close_matches(name, _BY_NAME, n=1)
+            like = [] if name in _XEN_ALONE else get_close_matches(name, _BY_NAME, n=1, cutoff=0.75)
             hint = f"did you mean '{like[0]}'?" if like else None
             line, column = assigned.at.line, 1 if assigned.source is not self.source else assigned.at.column
             text = f"the key '{name}' is not known here: it is kept and has no effect"

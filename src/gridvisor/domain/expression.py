@@ -41,6 +41,7 @@ _LARGEST_INTEGER = 2**63
 _DEEPEST_LIST = 8
 _BUDGET = 1 << 20  # one per value computed, per character and per item
 _WIDEST_FIELD = 256
+_SUGGESTED_FROM = 50
 _BARE_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19}")
 _FORMAT = re.compile(r"%(?P<flags>[#0\- +]*)(?P<width>\d{0,9})(?:\.(?P<precision>\d{0,9}))?(?P<letter>.)?", re.DOTALL)
 
@@ -67,12 +68,10 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a file assigned, in its order; `read` are the names that its own expressions used,
-    `broken` those whose value could not be read, which was reported."""
+    """What a file assigned, in its order; `read` are the names that its own expressions used."""
 
     names: Mapping[str, Assigned]
     read: frozenset[str]
-    broken: frozenset[str]
 
 
 class _CheckFailed(Exception):
@@ -98,7 +97,7 @@ def interpret(source: Source, given: Mapping[str, str]) -> Outcome:
         interpreter.give(name, text)
     interpreter.block(parse(source))
     interpreter.check_declared()
-    return Outcome(interpreter.names, frozenset(interpreter.read), frozenset(interpreter.broken))
+    return Outcome(interpreter.names, frozenset(interpreter.read))
 
 
 class _Interpreter:
@@ -268,8 +267,8 @@ class _Interpreter:
             return self.names[at.text].value
         if at.text in self.broken:
             raise Trouble
-        self.broken.add(at.text)  # once is enough
-        like = difflib.get_close_matches(at.text, self.names, n=1)
+        self.broken.add(at.text)  # said once
+        like = difflib.get_close_matches(at.text, list(self.names)[:_SUGGESTED_FROM], n=1)
         hint = f"did you mean '{like[0]}'?" if like else f"give it on the command line: {at.text}=VALUE"
         raise self.trouble(at, f"'{at.text}' has no value", hint)
 

@@ -32,7 +32,9 @@ def split_parameters(text: str, start: int = 0) -> Iterator[Parameter]:
     `target=` takes all that follows, commas as well (xl-disk-configuration(5)), but for one comma at the very end.
     """
     while start < len(text):
-        start += len(text[start:]) - len(text[start:].lstrip())
+        if text[start].isspace():
+            start += 1
+            continue
         end = text.find(",", start)
         end = len(text) if end < 0 else end
         piece = text[start:end]

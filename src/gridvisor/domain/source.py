@@ -9,6 +9,8 @@ from gridvisor.core.errors import InputError, Problem, Span
 LARGEST_BYTES = 256 * 1024
 _SHOWN_PROBLEMS = 20
 _LONGEST_SHOWN_LINE = 200
+_LONGEST_SHOWN_TEXT = 400
+_MOST_PROBLEMS = 1000
 
 
 class Trouble(Exception):
@@ -33,6 +35,8 @@ class Source:
         source = self._lines[line - 1] if line <= len(self._lines) else None
         if source is not None and len(source) > _LONGEST_SHOWN_LINE:
             source = None
+        if len(text) > _LONGEST_SHOWN_TEXT:
+            text = f"{text[:_LONGEST_SHOWN_TEXT]}…"
         return Problem(Span(self.path, line, column), shown(text), hint and shown(hint), source and shown(source))
 
     def trouble(self, line: int, column: int, text: str, *, hint: str | None = None) -> Trouble:
@@ -41,22 +45,29 @@ class Source:
 
     def report(self, line: int, column: int, text: str, *, hint: str | None = None) -> None:
         """Note a problem and go on."""
-        self.problems.append(self.problem(line, column, text, hint=hint))
+        self.add(self.problem(line, column, text, hint=hint))
+
+    def add(self, problem: Problem) -> None:
+        """Note a problem that was made already; the thousandth of a hostile file is of no interest."""
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(problem)
 
     def report_trouble(self, trouble: Trouble) -> None:
         """Note what ended a statement, unless that was noted before."""
         if trouble.problem is not None:
-            self.problems.append(trouble.problem)
+            self.add(trouble.problem)
 
     def raise_problems(self) -> None:
-        """Raise InputError if anything was noted; a file that is no configuration at all is cut short."""
+        """Raise InputError if anything was noted: the first ones, and that there are more."""
         if not self.problems:
             return
         first = sorted(self.problems, key=lambda problem: problem.span)
         if len(first) > _SHOWN_PROBLEMS:
             last = first[_SHOWN_PROBLEMS - 1].span
-            more = f"{len(first) - _SHOWN_PROBLEMS} more problems follow"
-            first = [*first[:_SHOWN_PROBLEMS], Problem(Span(last.path, last.line, last.column + 1), more)]
+            first = [
+                *first[:_SHOWN_PROBLEMS],
+                Problem(Span(last.path, last.line, last.column + 1), "more problems follow"),
+            ]
         raise InputError(first)
 
 

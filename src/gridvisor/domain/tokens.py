@@ -136,11 +136,11 @@ class _Cutter:
             self._add(Kind.INDENT, "", column)
         while width < self.indents[-1]:
             self.indents.pop()
-            self._add(Kind.DEDENT, "", column)
             if width > self.indents[-1]:
                 self.source.report(self.line, column, "this indentation fits no line above")
-                self.indents.append(width)
+                self.indents.append(width)  # the block goes on
                 break
+            self._add(Kind.DEDENT, "", column)
 
     def _mark(self, mark: str, column: int) -> bool:
         if mark in _CLOSING:
@@ -151,8 +151,8 @@ class _Cutter:
             self.brackets.append(Token(Kind.MARK, mark, self.line, column))
         elif mark in _CLOSING.values():
             if not self.brackets or _CLOSING[self.brackets[-1].text] != mark:
-                opened = f"; '{self.brackets[-1].text}' of line {self.brackets[-1].line} is open" * bool(self.brackets)
-                self._error(column, f"'{mark}' closes nothing{opened}")
+                hint = f"'{self.brackets[-1].text}' of line {self.brackets[-1].line} is open" if self.brackets else None
+                self._error(column, f"'{mark}' closes nothing", hint)
                 return True
             self.brackets.pop()
         self._add(Kind.MARK, mark, column)
