@@ -12,6 +12,7 @@ from gridvisor.core.places import Places
 from gridvisor.image.build import build_image
 from gridvisor.image.recipe import Recipe, debian_13
 from gridvisor.image.store import Image, ImageStore
+from gridvisor.package.mirror import mirror_of_this_machine
 from gridvisor.storage.files import FilePool, groups
 
 BASE = "debian-13"
@@ -32,9 +33,9 @@ def build(host: Host, recipe: Recipe, *, refresh: bool = False) -> Image:
     return build_image(
         recipe,
         places=host.places,
+        mirror=mirror_of_this_machine(host.target, uri=host.mirror_uri),
         target=host.target,
         bus=host.bus,
-        mirror_uri=host.mirror_uri,
         refresh=refresh,
     )
 

@@ -32,9 +32,7 @@ Name = Annotated[str, typer.Argument(help="The image's name or id.", autocomplet
 
 @app.command(epilog="Example: gridvisor image build site-se --include xrootd-server --tree se-files")
 def build(
-    name: Annotated[
-        str, typer.Argument(help="The image's name; the base that gridvisor ships is 'debian-13'.")
-    ] = "debian-13",
+    name: Annotated[str, typer.Argument(help="The image's name; 'debian-13' is the base.")] = "debian-13",
     include: Annotated[list[str] | None, typer.Option(help="A package to add; may be given again.")] = None,
     tree: Annotated[Path | None, typer.Option(help="A folder of files to add, as they lie in the guest.")] = None,
     step: Annotated[list[Path] | None, typer.Option(help="A shell script to run in the image at last.")] = None,
@@ -56,7 +54,7 @@ def build(
         size_mib = parse_size(size) >> 20 if size else None
     except ValueError as error:
         raise Refused(f"{error}.") from error
-    recipe = own_recipe(name=name, suite=suite, packages=include or [], tree=tree, steps=step or [], size_mib=size_mib)
+    recipe = own_recipe(name, suite=suite, packages=include or [], tree=tree, steps=step or [], size_mib=size_mib)
     typer.echo(build_now(open_host(run="image-build"), recipe, refresh=refresh).id)
 
 
