@@ -41,8 +41,8 @@ def build(host: Host, recipe: Recipe, *, refresh: bool = False) -> Image:
 
 
 def own_recipe(
-    *,
     name: str,
+    *,
     suite: str | None,
     packages: Sequence[str],
     tree: Path | None,
