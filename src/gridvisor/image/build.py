@@ -144,7 +144,7 @@ def mmdebstrap_argv(recipe: Recipe, mirror: Mirror, *, folder: Path, debs: Path)
         f'--customize-hook=rm -f "$1{_ARCHIVES}"/*.deb',
         f"--customize-hook=tar-in {shlex.quote(str(folder / 'tree.tar'))} /",
         *(f'--customize-hook=chroot "$1" /bin/sh -euc {shlex.quote(step)}' for step in recipe.steps),
-        # This machine's ways, which mmdebstrap lent to the chroot, are nothing for guests: its proxy may have a password.
+        # Lent to the chroot from this machine, and nothing for guests: the proxy may have a password.
         '--customize-hook=cd "$1/etc" && rm -f apt/apt.conf.d/99mmdebstrap resolv.conf hostname',
     ]
     return (
