@@ -129,6 +129,7 @@ def test_if(condition: str, branch: str) -> None:
         ("1 < 2 < 3", "2:11: comparing more than two values at once is not supported"),
         ("'\\d'", "2:10: the escape '\\d' is not supported"),
         ("'\\0'", "2:10: the escape '\\0' is not supported"),
+        ("'a\\x1b'", "2:11: the escape '\\x1b' is not supported"),
         ("'open", "2:9: this string has no closing quote on its line"),
         ("[1,\n", "2:9: this '[' is never closed"),
         ("1)", "2:10: ')' closes nothing"),

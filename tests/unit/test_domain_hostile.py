@@ -111,7 +111,7 @@ def test_hostile_programs(case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     refused(NAMED + PROGRAMS[case], monkeypatch, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../a", "..", ".", "a/b", "/a", "a\\x1bb", "-a", "a b", "a" * 64, "é", "a..b"])
+@pytest.mark.parametrize("name", ["../a", "..", ".", "a/b", "/a", "a\\tb", "-a", "a b", "a" * 64, "é", "a..b"])
 def test_names_that_are_paths_or_worse(name: str) -> None:
     with pytest.raises(InputError, match="name: "):
         read_config(f"name = '{name}'\n", "f")

@@ -17,7 +17,7 @@ from gridvisor.domain.writer import write_config
 
 # libxlu_cfg_l.l and libxlu_cfg_y.y of Xen, in one expression: assignments of atoms and (nested) lists of them
 _XL_WORD = re.compile(
-    r"""[a-z][_0-9a-z]*(?=\ =) | [0-9][0-9a-fx]* | "(?:[^"\\\n]|\\(?:["\\]|x[0-9a-f]{2}))*" | [,\[\]=] | \n | [ ]""",
+    r"""[a-z][_0-9a-z]*(?=\ =) | [0-9][0-9a-fx]* | "(?:[^"\\\n]|\\(?:["\\]|[abfnrtv]))*" | [,\[\]=] | \n | [ ]""",
     re.VERBOSE,
 )
 _KNOWN = {key.name for key in KEYS}
@@ -27,7 +27,7 @@ words = st.text(visible, min_size=1, max_size=30)
 odd = st.text(st.one_of(st.sampled_from("\"'\\%#,=[];: \t"), visible), min_size=1, max_size=30).filter(
     lambda text: "\t" not in text
 )
-atoms = st.text(st.one_of(visible, st.sampled_from("\t\n\r\x1b\x7f\"'\\")), max_size=20)
+atoms = st.text(st.one_of(visible, st.sampled_from("\a\b\t\n\v\f\r\"'\\")), max_size=20)
 plain = st.text(st.characters(exclude_categories=("Cc", "Cs"), exclude_characters=","), min_size=1, max_size=12).filter(
     lambda text: text == text.strip()
 )
@@ -137,7 +137,7 @@ def test_every_field_is_written() -> None:
     assert written == set(Domain.__dataclass_fields__)
 
 
-@pytest.mark.parametrize("character", ["\0", "\x85"])
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\x85"])
 def test_what_xl_cannot_read_is_refused(character: str) -> None:
     with pytest.raises(Refused, match="U\\+00"):
         write_config(Domain("a", other={"key": f"a{character}"}))

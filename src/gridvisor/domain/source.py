@@ -45,7 +45,8 @@ class Source:
 
     def report(self, line: int, column: int, text: str, *, hint: str | None = None) -> None:
         """Note a problem and go on."""
-        self.add(self.problem(line, column, text, hint=hint))
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.add(self.problem(line, column, text, hint=hint))
 
     def add(self, problem: Problem) -> None:
         """Note a problem that was made already; the thousandth of a hostile file is of no interest."""
@@ -78,4 +79,6 @@ def is_control(character: str) -> bool:
 
 def shown(text: str) -> str:
     """The text, each control character but a tab replaced by one mark, so that carets still point right."""
+    if text.isprintable():
+        return text
     return "".join("\N{REPLACEMENT CHARACTER}" if is_control(c) and c != "\t" else c for c in text)

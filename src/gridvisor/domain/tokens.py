@@ -187,7 +187,8 @@ class _Cutter:
                 code = int(escape[1:], 16)
             else:
                 code = int(escape, 8) if escape[0] in "01234567" else -1
-            if code == 0 or code > 0x7F or (code < 0 and escape not in _ESCAPED):
+            control = code >= 0 and is_control(chr(code)) and chr(code) not in _ESCAPED.values()  # the writer's too
+            if control or code > 0x7F or (code < 0 and escape not in _ESCAPED):
                 hint = "write '\\\\' for a backslash; letters beyond ASCII stand for themselves, in UTF-8"
                 self._error(column + 1 + match.start(), f"the escape '{match[0]}' is not supported", hint)
                 return
