@@ -124,12 +124,13 @@ def test_on_reboot_destroy_ends_a_guest_that_reboots(bench: UmlBench) -> None:
     eventually(lambda: not bench.monitor.list())
 
 
-def test_on_poweroff_restart_starts_it_again(bench: UmlBench) -> None:
+def test_on_poweroff_restart_starts_it_again_even_by_another_name(bench: UmlBench) -> None:
     bench.monitor.create(bench.guest("a", on_poweroff=OnEnd.RESTART))
     bench.wait_for("a", "tiny guest is up")
     since_s = bench.monitor.list()[0].since_s
+    bench.monitor.rename("a", "b")
     time.sleep(10)  # a guest that ends sooner is not started again
-    bench.type_in("a", "poweroff\n")
+    bench.type_in("b", "poweroff\n")
     eventually(lambda: bool(bench.monitor.list()) and bench.monitor.list()[0].since_s > since_s)
 
 

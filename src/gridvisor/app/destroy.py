@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gridvisor.app.host import Host
+from gridvisor.app.volumes import users_of
 from gridvisor.monitor.protocol import NoSuchDomain
 from gridvisor.storage.files import FilePool, groups
 
@@ -22,10 +23,12 @@ def destroy_domain(host: Host, name: str, *, volumes: bool) -> None:
         used = []
     if not volumes:
         return
+    others = users_of(host.monitor)  # after a rename, a volume's name may be that of another domain
     for group in groups(host.places):
         pool = FilePool(host.places, group)
         for volume in pool.list():
-            if volume.path in used or volume.name in (f"{name}-disk", f"{name}-swap"):
+            mine = volume.path in used or volume.name in (f"{name}-disk", f"{name}-swap")
+            if mine and volume.path not in others:
                 pool.remove(volume.name)
                 host.bus.note(f"volume {volume.label} is removed", where=name)
     host.machines.forget(name)

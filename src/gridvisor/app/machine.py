@@ -1,16 +1,18 @@
 """What a machine keeps from one life to the next: its folder, its address and its MACs.
 
-A machine is known by its domain's name. Its folder `<state>/machines/<name>/` also holds its keys and machine-id, so
-that a domain that is created again with the same volumes is the same machine to everyone who knew it.
+A machine is known by its domain's name, which may change; its folder below `<state>/machines/` may not, since a running
+guest has files of it open. The folder also holds its keys and machine-id, so that a domain that is created again with
+the same volumes is the same machine to everyone who knew it.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from gridvisor.core.errors import Refused
 from gridvisor.core.files import locked, write_whole
 from gridvisor.core.places import Places
 from gridvisor.domain.model import Domain
-from gridvisor.network.address import address_for, mac_for
+from gridvisor.network.address import address_for, gateway_of, mac_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,10 @@ class Machines:
             addresses = {other.address: other.name for other in others.values()}
             macs = {mac: other.name for other in others.values() for mac in other.macs}
             address = _address(domain, subnet, mine, addresses)
-            machine = Machine(domain.name, self._root / domain.name, address, self._macs(domain, mine, macs))
-            machine.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            facts = {"address": str(machine.address), "macs": machine.macs}
-            write_whole(machine.folder / "machine.json", json.dumps(facts))
+            folder = mine.folder if mine else self._root / secrets.token_hex(6)
+            machine = Machine(domain.name, folder, address, self._macs(domain, mine, macs))
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _note(machine)
         return machine
 
     def find(self, name: str) -> Machine | None:
@@ -61,25 +63,23 @@ class Machines:
 
     def rename(self, name: str, new_name: str) -> None:
         """Let the machine be known by another name; what an earlier machine of that name left goes."""
-        with self._table():
-            shutil.rmtree(self._root / new_name, ignore_errors=True)
-            if (self._root / name).exists():
-                (self._root / name).rename(self._root / new_name)
+        with self._table() as machines:
+            if new_name in machines:
+                shutil.rmtree(machines[new_name].folder)
+            if name in machines:
+                _note(replace(machines[name], name=new_name))
 
     def forget(self, name: str) -> None:
         """Remove the machine's keys, ids and claims; absent is fine."""
-        with self._table():
-            shutil.rmtree(self._root / name, ignore_errors=True)
+        with self._table() as machines:
+            if name in machines:
+                shutil.rmtree(machines[name].folder)
 
     @contextmanager
     def _table(self) -> Iterator[dict[str, Machine]]:
         with locked(self._places.state / "machines.lock"):
-            machines = {}
-            for path in sorted(self._root.glob("*/machine.json")):
-                facts = json.loads(path.read_text())
-                name = path.parent.name
-                machines[name] = Machine(name, path.parent, IPv4Address(facts["address"]), tuple(facts["macs"]))
-            yield machines
+            found = [_noted(path) for path in self._root.glob("*/machine.json")]
+            yield {machine.name: machine for machine in found}
 
     def _macs(self, domain: Domain, mine: Machine | None, taken: dict[str, str]) -> tuple[str, ...]:
         macs: list[str] = []
@@ -90,6 +90,16 @@ class Machines:
             seed = f"{self._places.tag}/{domain.name}/{index}"
             macs.append(vif.mac or kept or mac_for(seed, {*taken, *macs}))
         return tuple(macs)
+
+
+def _note(machine: Machine) -> None:
+    facts = {"name": machine.name, "address": str(machine.address), "macs": machine.macs}
+    write_whole(machine.folder / "machine.json", json.dumps(facts))
+
+
+def _noted(path: Path) -> Machine:
+    facts = json.loads(path.read_text())
+    return Machine(facts["name"], path.parent, IPv4Address(facts["address"]), tuple(facts["macs"]))
 
 
 def _address(domain: Domain, subnet: IPv4Network, mine: Machine | None, taken: dict[IPv4Address, str]) -> IPv4Address:
@@ -104,9 +114,9 @@ def _address(domain: Domain, subnet: IPv4Network, mine: Machine | None, taken: d
             f"The address {address} belongs to the machine '{taken[address]}'.",
             hint=f"gridvisor domain destroy --volumes {taken[address]}, if that machine is not needed any more",
         )
-    if address not in subnet:
+    if address not in subnet or address in (subnet.network_address, gateway_of(subnet), subnet.broadcast_address):
         raise Refused(
-            f"The address {address} is not in {subnet}, the network of this host's domains.",
-            hint="leave 'ip' out and one is chosen, or name the network: --subnet",
+            f"The address {address} is not one for guests of {subnet}, the network of this host's domains.",
+            hint="leave 'ip' out, and one is chosen",
         )
     return address

@@ -71,7 +71,7 @@ class UmlMonitor:
             launch = {
                 "id": number,
                 "memory_mib": guest.domain.memory_mib,
-                "argv": command_line(guest, pack, folder / "vm"),
+                "argv": command_line(guest, pack, Path("vm")),
                 "on": _policies(guest),
                 "logs": str(self._places.state / "logs"),
                 "paused": paused,

@@ -21,7 +21,8 @@ UMID = "uml"  # its mconsole is then INSIDE/uml/mconsole
 def command_line(guest: Guest, pack: KernelPack, folder: Path) -> list[str]:
     """The argv that runs `guest` in the foreground, its console on stdin and stdout.
 
-    `folder` is the machine's own, writable. The guest dies with the process that starts it.
+    `folder` is the machine's own, writable; relative to where the command is started when the machine's folder may
+    be renamed before it is started again. The guest dies with the process that starts it.
     """
     enter = ["nsenter", f"--net=/run/netns/{guest.namespace}", "--"] if guest.namespace else []
     return [*enter, *_bubblewrap(guest, pack, folder), *_kernel(guest, pack)]
