@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,12 @@ from gridvisor.kernel.uml import uml_pack
 from gridvisor.monitor.protocol import Attachment, Guest, VolumeUse
 from gridvisor.monitor.uml.monitor import UmlMonitor, connect
 from gridvisor.run.local import Local
+from home import Home
 
 TINY_MIB = 64
+
+# By this one is told how to write the network's configuration; nothing in the tiny image reads it.
+_NETWORK_FOLDERS = ("etc/sysconfig/network-scripts",)
 
 _INITTAB = """\
 ::sysinit:/bin/mount -t proc proc /proc
@@ -50,7 +54,7 @@ def tiny_image(pack: KernelPack, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """An ext4 image with busybox as its init and a shell on its console: up in a tenth of a second."""
     work = tmp_path_factory.mktemp("tiny")
     tree = work / "tree"
-    for folder in ("bin", "sbin", "etc", "dev", "proc", "sys", "lib/modules", "tmp", "root"):
+    for folder in ("bin", "sbin", "etc", "dev", "proc", "sys", "lib/modules", "tmp", "root", *_NETWORK_FOLDERS):
         (tree / folder).mkdir(parents=True)
     with pack.initramfs.open("rb") as archive:
         subprocess.run(
@@ -123,3 +127,19 @@ def uml_bench(pack: KernelPack, tiny_image: Path, cache: Path, tmp_path: Path) -
     """See UmlBench."""
     places = Places(cache, tmp_path / "state")
     return UmlBench(UmlMonitor(places, lambda: pack), places, tiny_image)
+
+
+@pytest.fixture
+def home(pack: KernelPack, cache: Path, tmp_path: Path) -> Iterator[Home]:
+    """A home for the command line, with nothing in it."""
+    home = Home.make(tmp_path / "home", cache)
+    yield home
+    home.clean()
+
+
+@pytest.fixture(scope="module")
+def shared_home(pack: KernelPack, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home that the tests of one file share, since a Debian guest takes seconds to boot."""
+    home = Home.make(tmp_path_factory.mktemp("shared") / "home", cache)
+    yield home
+    home.clean()
