@@ -38,6 +38,7 @@ NOTIFY_SOCKET, NOTIFY_PANIC = 0, 1
 MCONSOLE_TIMEOUT_S = 5.0
 
 CONSOLE_LOG_BYTES = 8 << 20  # then the log is rotated once, so a guest that chatters cannot fill the disk
+LOGS_KEPT = 100  # of ended domains
 CONSOLE_REPLAY_BYTES = 4096  # what a new client of the console is shown of what was said before
 MINIMUM_LIFE_S = 10.0  # a guest that crashed sooner is not started again: it would only crash again
 
@@ -116,6 +117,7 @@ class Keeper:
             self.launch["argv"], stdin=slave_fd, stdout=slave_fd, stderr=slave_fd, start_new_session=True
         )
         os.close(slave_fd)
+        os.set_blocking(master_fd, False)  # a paused guest reads nothing, and must not stop us with it
         self.master_fd = master_fd
         self.selector.register(master_fd, selectors.EVENT_READ, self.console_said)
         self.tell(status="running", since_s=time.time(), pid=self.guest.pid)
@@ -151,6 +153,8 @@ class Keeper:
         here = Path.cwd()
         logs = Path(self.launch["logs"])
         logs.mkdir(parents=True, exist_ok=True)
+        for old in sorted(logs.glob("*.console.log"), key=lambda log: log.stat().st_mtime)[:-LOGS_KEPT]:
+            old.unlink(missing_ok=True)
         if self.state["ended"] == "crashed" and self.commit_fd is None:
             shutil.copyfile("console.log", logs / f"{here.name}-{self.launch['id']}.console.log")
             self.tell(status="crashed")
@@ -183,7 +187,6 @@ class Keeper:
         return os.open("console.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def drain(self) -> None:
-        os.set_blocking(self.master_fd, False)
         with suppress(OSError):
             while data := os.read(self.master_fd, 65536):
                 os.write(self.log_fd, data)
@@ -205,7 +208,8 @@ class Keeper:
         if not data:
             self.drop(client)
         else:
-            os.write(self.master_fd, data)
+            with suppress(BlockingIOError):  # typed into a guest that does not listen: lost, as on a serial line
+                os.write(self.master_fd, data)
 
     def drop(self, client: socket.socket) -> None:
         self.clients.remove(client)
@@ -299,7 +303,7 @@ class Keeper:
     def stop(self, why: str) -> None:
         """End the guest now. The sandbox's first process takes all others of it along."""
         self.ending = why
-        if self.guest is not None:
+        if self.guest is not None and self.guest.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.guest.pid, signal.SIGKILL)
 
