@@ -60,7 +60,7 @@ class Keeper:
         self.clients: list[socket.socket] = []
         self.log_fd = self.open_log()
         self.boots = 0
-        self.ending: str | None = None  # why the guest is to end: shutdown, destroy, reboot, panic, abandoned
+        self.ending: str | None = None  # why it is to end: shutdown, destroy, reboot, restart, panic, abandoned
         self.waiting_shutdown = False
         self.waiting_reboot = False
         self.state: dict[str, Any] = {"boot_id": boot_id(), "status": "starting", "since_s": time.time()}
@@ -134,6 +134,9 @@ class Keeper:
     def again(self) -> bool:
         """Whether the guest is to be started anew, by what it did and by its policy."""
         assert self.guest is not None
+        if self.ending == "restart":
+            self.state["reboots"] = self.state.get("reboots", 0) + 1
+            return True
         crashed = self.ending == "panic" or (self.ending is None and self.guest.returncode != 0)
         self.state["ended"] = "crashed" if crashed else (self.ending or "poweroff")
         self.state["exit_status"] = self.guest.returncode
@@ -237,8 +240,9 @@ class Keeper:
         elif self.launch["on"]["reboot"] != "restart" and not self.waiting_reboot:
             self.stop("reboot")
         else:
-            self.waiting_reboot = False
-            self.tell(since_s=time.time(), reboots=self.state.get("reboots", 0) + 1)
+            # The program kept its descriptor of the tap when it started itself again, and so finds the tap busy: the
+            # guest would have no network (seen with 7.2). A new process has nothing of the old one.
+            self.stop("restart")
 
     def committed(self, _: object) -> None:
         assert self.commit_fd is not None
