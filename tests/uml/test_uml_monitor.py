@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY_MIB, UmlBench, eventually
-from gridvisor.core.errors import Refused, SystemSaidNo
+from gridvisor.core.errors import ExitCode, GridvisorError, SystemSaidNo
 from gridvisor.domain.model import OnEnd
 from gridvisor.monitor.protocol import Attachment, Guest, State, VolumeUse
 from gridvisor.monitor.uml.monitor import connect
@@ -167,8 +167,9 @@ def test_a_guest_with_too_little_memory_says_so(bench: UmlBench) -> None:
 def test_a_command_before_the_guest_that_fails_is_told(bench: UmlBench) -> None:
     guest = bench.guest("a")
     broken = Guest(guest.domain, guest.volumes, before=(("false", "make a tap"),))
-    with pytest.raises((SystemSaidNo, Refused), match="make a tap"):
+    with pytest.raises(GridvisorError, match="make a tap") as caught:
         bench.monitor.create(broken)
+    assert caught.value.exit_code is ExitCode.INFRASTRUCTURE
     assert list(bench.monitor.list()) == []
     bench.monitor.create(guest)
 

@@ -89,7 +89,8 @@ def choose(apt: Apt, bus: Bus, *, refresh: bool = False) -> Choice:
         try:
             apt.update(suite, force=refresh)
         except CommandFailed as error:
-            bus.note(f"The mirror gives no package lists of '{suite}'.")
+            why = (error.result.stderr.strip().splitlines() or ["it did not say why"])[-1]
+            bus.warn(f"The mirror gives no package lists of '{suite}': {why}")
             unanswered = error
             continue
         found = {name: candidate for name in PACKAGES if (candidate := apt.candidate(suite, name))}

@@ -201,7 +201,7 @@ class UmlMonitor:
                 raise TimedOut(f"The kernel of '{folder.name}' had not started after {START_S:g} s.")
             answer = os.read(ready_read, 4096).decode()
             if answer != "ok":
-                raise SystemSaidNo(_why_not(folder, self._places.state / "logs", answer))
+                raise _why_not(folder, self._places.state / "logs", answer)
             os.write(commit_write, b"1")
         finally:
             for descriptor in (commit_read, commit_write, ready_read, ready_write):
@@ -275,13 +275,16 @@ def _policies(guest: Guest) -> dict[str, str]:
     return {event: "restart" if policy in _RESTARTING else policy.value for event, policy in wanted.items()}
 
 
-def _why_not(folder: Path, logs: Path, answer: str) -> str:
+def _why_not(folder: Path, logs: Path, answer: str) -> GridvisorError:
+    """What to raise for a guest that ended before its kernel ran: our tools' fault, or the kernel's own."""
     texts = [folder / "console.log", *sorted(logs.glob(f"{folder.name}-*.console.log"), key=_changed_s)[-1:]]
     said = next((path.read_text(errors="replace") for path in texts if path.exists()), "")
     lines = [f"    | {line}" for line in said.splitlines()[-LAST_LINES:]]
-    return "\n".join(
-        [f"The guest '{folder.name}' did not start ({answer or 'its keeper died'}). It said last:", *lines]
-    )
+    why = answer or "its keeper died"
+    message = "\n".join([f"The guest '{folder.name}' did not start ({why}). It said last:", *lines])
+    if not said or said.startswith(("bwrap:", "nsenter:")):
+        return GridvisorError(message, hint="gridvisor doctor")
+    return SystemSaidNo(message)
 
 
 def _changed_s(path: Path) -> float:
