@@ -34,9 +34,9 @@ class Host:
         self.network = HostNetwork(places, subnet=SUBNET, bridge=BRIDGE, bus=bus)
         self.mirror_uri = mirror_uri
 
-    def pack(self) -> KernelPack:
-        """The kernel pack that guests boot with, built on first use."""
-        return uml_pack(self.places, self.bus, target=self.target, mirror_uri=self.mirror_uri)
+    def pack(self, *, refresh: bool = False) -> KernelPack:
+        """The kernel pack that guests boot with, built on first use; `refresh` looks for a newer one."""
+        return uml_pack(self.places, self.bus, target=self.target, mirror_uri=self.mirror_uri, refresh=refresh)
 
 
 def require_root() -> None:

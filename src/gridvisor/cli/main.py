@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gridvisor import __version__
-from gridvisor.cli import doctor, domain, image, volume
+from gridvisor.cli import doctor, domain, image, kernel, volume
 from gridvisor.core.errors import ExitCode, GridvisorError
 
 app = typer.Typer(
@@ -24,8 +25,19 @@ app = typer.Typer(
 )
 app.add_typer(domain.app, name="domain")
 app.add_typer(image.app, name="image")
+app.add_typer(kernel.app, name="kernel")
 app.add_typer(volume.app, name="volume")
 app.command("doctor")(doctor.doctor)
+
+
+# What this machine can have against anything we do, wherever that is; all else that is not foreseen is our bug.
+_HINTS = {
+    errno.EACCES: "run it with sudo",
+    errno.EPERM: "run it with sudo",
+    errno.ENOSPC: "gridvisor image gc, gridvisor volume list, or make room otherwise",
+    errno.EDQUOT: "gridvisor image gc, gridvisor volume list, or make room otherwise",
+    errno.EROFS: "set GRIDVISOR_HOME to a folder that can be written",
+}
 
 
 def _version(wanted: bool) -> None:
@@ -56,6 +68,8 @@ def main() -> None:
     except (GridvisorError, ExceptionGroup) as error:
         code = _tell(error)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _HINTS:
+            raise SystemExit(_tell(_of_this_machine(error))) from None
         if not hasattr(error, "exit_code"):
             traceback.print_exc()
             typer.echo("This is a bug in gridvisor, not in your site.", err=True)
@@ -63,6 +77,11 @@ def main() -> None:
         error.show() if hasattr(error, "show") else None
         code = ExitCode.INTERRUPTED if type(error).__name__ == "Abort" else error.exit_code
     raise SystemExit(int(code or 0))
+
+
+def _of_this_machine(error: OSError) -> GridvisorError:
+    where = f"'{error.filename}': " if error.filename else ""
+    return GridvisorError(f"{where}{os.strerror(error.errno or 0)}.", hint=_HINTS[error.errno or 0])
 
 
 def _tell(error: GridvisorError | ExceptionGroup[Exception]) -> ExitCode:
