@@ -29,9 +29,14 @@ def places() -> Places:
 
 
 def open_host(*, run: str | None = None) -> Host:
-    """The host that commands act on. With `run`, the verb's name, its events are kept in a run folder as well."""
-    from gridvisor.app.host import Host
+    """The host that commands act on. With `run`, the verb's name, its events are kept in a run folder as well.
 
+    Raises Refused for a user who would look at folders of their own, while domains are root's.
+    """
+    from gridvisor.app.host import Host, require_root
+
+    if "GRIDVISOR_HOME" not in os.environ:
+        require_root()
     sinks: list[Sink] = [Terminal(sys.stderr)]
     if run is not None and os.geteuid() == 0:
         stamp = time.strftime("%Y%m%d-%H%M%S")
