@@ -44,7 +44,7 @@ def quiet_home(shared_home: Home) -> Iterator[Home]:
 def test_list_prints_what_xl_prints(vm1: Home) -> None:
     head, row = vm1.ok("domain", "list").splitlines()
     assert head == "Name                                        ID   Mem VCPUs\tState\tTime(s)"
-    assert re.fullmatch(r"vm1 {37} {0,4}\d+   256     1     r-----  {1,8}\d+\.\d", row), row
+    assert re.fullmatch(r"vm1 {38} {0,4}\d+   256     1     r-----  {1,8}\d+\.\d", row), row
     (facts,) = vm1.rows()
     assert (facts["name"], facts["memory_mib"], facts["state"]) == ("vm1", 256, "running")
     assert "no domain 'vm2'" in vm1.refused("domain", "list", "vm2")
@@ -123,14 +123,14 @@ def test_what_was_shut_down_is_created_again_as_it_was(vm1: Home) -> None:
 
 def test_clones_share_nothing_that_should_be_ones_own(quiet_home: Home) -> None:
     home = quiet_home
-    numbers = (1, 2)
-    creates = [home.start("domain", "create", "--wait", VMID, f"vmid={n}", f"name=clone{n}") for n in numbers]
+    numbers = (11, 12)
+    creates = [home.start("domain", "create", "--wait", VMID, f"vmid={n}") for n in numbers]
     for create in creates:
         _, stderr = create.communicate(timeout=120)
         assert create.returncode == 0, stderr
     asked = "cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_*_key.pub; cat /sys/class/net/eth0/address"
     first, second = (
-        home.ssh(f"clone{n}", f"{asked}; ip -4 -brief address show eth0 | tr -s ' ' | cut -d' ' -f3").split()
+        home.ssh(f"vm{n}", f"{asked}; ip -4 -brief address show eth0 | tr -s ' ' | cut -d' ' -f3").split()
         for n in numbers
     )
     assert len(first) == len(second) == 4
@@ -139,16 +139,16 @@ def test_clones_share_nothing_that_should_be_ones_own(quiet_home: Home) -> None:
 
 def test_an_address_by_dhcp_and_a_published_port(quiet_home: Home) -> None:
     home, port = quiet_home, free_port()
-    home.ok("domain", "create", "--wait", "--publish", f"{port}:22", VMID, "vmid=3", "name=leased", "dhcp=dhcp")
-    address = dict(re.split(r" +: ", line, maxsplit=1) for line in home.ok("domain", "info", "leased").splitlines())[
+    home.ok("domain", "create", "--wait", "--publish", f"{port}:22", VMID, "vmid=13", "dhcp=dhcp")
+    address = dict(re.split(r" +: ", line, maxsplit=1) for line in home.ok("domain", "info", "vm13").splitlines())[
         "address"
     ]
-    assert f"inet {address}/24" in home.ssh("leased", "ip address show eth0")
-    assert "dynamic" in home.ssh("leased", "ip address show eth0")
+    assert f"inet {address}/24" in home.ssh("vm13", "ip address show eth0")
+    assert "dynamic" in home.ssh("vm13", "ip address show eth0")
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         assert connection.recv(64).startswith(b"SSH-2.0-")
-    assert str(port) in home.refused("domain", "create", "--publish", f"{port}:22", VMID, "vmid=4")
-    home.ok("domain", "destroy", "--volumes", "leased")
+    assert str(port) in home.refused("domain", "create", "--publish", f"{port}:22", VMID, "vmid=14")
+    home.ok("domain", "destroy", "--volumes", "vm13")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=20)
 

@@ -85,7 +85,10 @@ class Machines:
         macs: list[str] = []
         for index, vif in enumerate(domain.vifs):
             if vif.mac is not None and vif.mac in taken:
-                raise Refused(f"The MAC {vif.mac} belongs to the machine '{taken[vif.mac]}'.")
+                raise Refused(
+                    f"The MAC {vif.mac} belongs to the machine '{taken[vif.mac]}'.",
+                    hint=f"gridvisor domain destroy --volumes {taken[vif.mac]}, if that machine is not needed any more",
+                )
             kept = mine.macs[index] if mine is not None and index < len(mine.macs) else None
             seed = f"{self._places.tag}/{domain.name}/{index}"
             macs.append(vif.mac or kept or mac_for(seed, {*taken, *macs}))
