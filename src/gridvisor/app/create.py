@@ -10,7 +10,15 @@ from gridvisor.app.capacity import check_disk, check_memory, outstanding_mib, ro
 from gridvisor.app.host import Host, require_root
 from gridvisor.app.image import base_image
 from gridvisor.app.machine import Machine
-from gridvisor.app.volumes import WantedVolume, attach, missing_bytes, root_image_is_needed, users_of, wanted_volumes
+from gridvisor.app.volumes import (
+    WantedVolume,
+    attach,
+    missing_bytes,
+    require_volumes,
+    root_image_is_needed,
+    users_of,
+    wanted_volumes,
+)
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
 from gridvisor.domain.model import Domain
@@ -23,6 +31,7 @@ from gridvisor.image.store import Image
 from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, Nic, State, VolumeUse
 from gridvisor.network.address import tap_name
 from gridvisor.network.dhcp import Dhcp, Lease
+from gridvisor.network.namespace import check_able
 from gridvisor.network.publish import check_free, forward
 from gridvisor.network.tap import add_tap, remove_tap
 
@@ -108,8 +117,11 @@ def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host
                 f"There is no bridge '{vif.bridge}' in the network of this host's domains.",
                 hint=f"its bridge is '{host.network.bridge}'; leave the key out and it is taken",
             )
+    if domain.vifs:
+        check_able()
     for port in wish.publish:
         check_free(port)
+    require_volumes(wanted, host.places)
 
 
 def _check_disk(wish: Wish, wanted: tuple[WantedVolume, ...], image: Image | None, host: Host) -> None:

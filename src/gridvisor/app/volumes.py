@@ -14,7 +14,7 @@ from gridvisor.image.inspect import require_ext4
 from gridvisor.image.store import Image
 from gridvisor.monitor.protocol import Attachment, Monitor, State, VolumeUse
 from gridvisor.storage.files import FilePool
-from gridvisor.storage.pool import NoSuchVolume
+from gridvisor.storage.pool import NoSuchVolume, Volume
 
 SWAP_BYTES = 256 << 20  # a swap volume that the configuration names and nobody has made yet
 
@@ -82,28 +82,40 @@ def missing_bytes(wanted: Sequence[WantedVolume], places: Places, image_bytes: i
     return sum(image_bytes if volume.use is VolumeUse.ROOT else SWAP_BYTES for volume in missing)
 
 
-def attach(wanted: Sequence[WantedVolume], places: Places, image: Image | None) -> tuple[Attachment, ...]:
-    """The volumes, made where they are missing: the root as a clone of `image`, swap empty.
+def require_volumes(wanted: Sequence[WantedVolume], places: Places) -> None:
+    """Raise Refused unless each volume is there, or is one that can be made, and a root in a file is an ext4.
 
-    A missing data volume is Refused: nobody knows how large it should be.
+    A missing data volume is none of those: nobody knows how large it should be.
     """
+    for volume in wanted:
+        if volume.file is None:
+            _find(volume, places)
+        elif volume.use is VolumeUse.ROOT:
+            require_ext4(volume.file)
+
+
+def _find(wanted: WantedVolume, places: Places) -> Volume | None:
+    volume = _pool(places, wanted).find(wanted.name or "")
+    if volume is None and wanted.use is VolumeUse.DATA:
+        raise Refused(
+            f"There is no volume '{wanted.group}/{wanted.name}'.",
+            hint=f"gridvisor volume create {wanted.group}/{wanted.name} 2GiB",
+        )
+    return volume
+
+
+def attach(wanted: Sequence[WantedVolume], places: Places, image: Image | None) -> tuple[Attachment, ...]:
+    """The volumes, made where they are missing: the root as a clone of `image`, swap empty."""
     return tuple(_attach(volume, places, image) for volume in wanted)
 
 
 def _attach(wanted: WantedVolume, places: Places, image: Image | None) -> Attachment:
     if wanted.file is not None:
-        if wanted.use is VolumeUse.ROOT:
-            require_ext4(wanted.file)
         return Attachment(wanted.use, wanted.file, wanted.disk.writable)
     pool = _pool(places, wanted)
     name = wanted.name or ""
-    volume = pool.find(name)
+    volume = _find(wanted, places)
     if volume is None:
-        if wanted.use is VolumeUse.DATA:
-            raise Refused(
-                f"There is no volume '{wanted.group}/{name}'.",
-                hint=f"gridvisor volume create {wanted.group}/{name} 2GiB",
-            )
         volume = pool.create(name, SWAP_BYTES) if wanted.use is VolumeUse.SWAP else pool.clone(name, _needed(image))
     # A clone is always written to, if only by UML when it makes the file; the guest's own mount obeys the mode.
     writable = wanted.disk.writable or volume.backing is not None

@@ -9,11 +9,10 @@ from gridvisor.app.host import Host
 from gridvisor.app.login import ssh_command
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import Refused, SystemSaidNo
+from gridvisor.monitor.last_words import last_words
 from gridvisor.monitor.protocol import State
 from gridvisor.run.command import Command
 from gridvisor.run.local import Local
-
-LAST_LINES = 15
 
 
 def wait_for_ssh(host: Host, name: str, *, timeout_s: float) -> None:
@@ -49,7 +48,6 @@ def wait_until_gone(host: Host, names: Sequence[str], *, timeout_s: float) -> No
 
 def _last(log: Path) -> str:
     try:
-        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        return last_words(log.read_text(errors="replace"))
     except OSError:
-        lines = ["(its console log is gone)"]
-    return "\n".join(f"    | {line}" for line in lines)
+        return "    (its console log is gone)"

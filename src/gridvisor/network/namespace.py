@@ -30,6 +30,7 @@ from gridvisor.run.wrapped import Wrapped, netns
 
 NAMESPACES = Path("/run/netns")  # where ip-netns(8) keeps them
 TUN = Path("/dev/net/tun")
+_TUN_DEVICE = os.makedev(10, 200)  # Documentation/networking/tuntap.rst
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")  # IFNAMSIZ is 16 with the closing NUL
@@ -156,7 +157,7 @@ class HostNetwork:
         return self.in_namespace(self.target)
 
     def _bring_up(self, tap: str | None = None, onto: str | None = None) -> None:
-        _check_able()
+        check_able()
         mac = "02:" + hashlib.sha256(self.namespace.encode()).digest()[:5].hex(":")
         bridge = Bridge(self.bridge, mac, IPv4Interface((self.address, self.subnet.prefixlen)))
         with Undo(self.bus.note) as undo:
@@ -224,8 +225,13 @@ def _check_interface(name: str) -> None:
         raise Refused(f"'{name}' cannot be the name of a network interface.", hint="at most 15 letters and digits")
 
 
-def _check_able() -> None:
+def check_able() -> None:
+    """Raise Refused when we are not root, or this machine has no tun device."""
     if os.geteuid() != 0:
         raise Refused("A network of guests needs root.", hint="sudo gridvisor …")
-    if not TUN.is_char_device():
+    try:
+        there = TUN.stat().st_rdev == _TUN_DEVICE
+    except FileNotFoundError:
+        there = False
+    if not there:
         raise Refused(f"This machine has no {TUN}, which guests' network cards need.", hint="modprobe tun")

@@ -21,6 +21,7 @@ from gridvisor.core.places import Places
 from gridvisor.domain.model import OnEnd
 from gridvisor.kernel.pack import KernelPack
 from gridvisor.monitor.folder import DomainFolders
+from gridvisor.monitor.last_words import last_words
 from gridvisor.monitor.protocol import ConsoleFiles, DomainRow, Guest, NoSuchDomain, State
 from gridvisor.monitor.record import guest_of, record_of
 from gridvisor.monitor.uml import keeper
@@ -30,7 +31,6 @@ from gridvisor.run.local import clean_environment
 
 START_S = 30.0  # a UML kernel says that it runs after a second; a machine under load gets this long
 ANSWER_S = 10.0
-LAST_LINES = 15
 
 _RESTARTING = {OnEnd.RESTART, OnEnd.RENAME_RESTART, OnEnd.COREDUMP_RESTART, OnEnd.SOFT_RESET}
 
@@ -143,6 +143,8 @@ class UmlMonitor:
         try:
             launch = json.loads((folder / "launch.json").read_text())
             state = json.loads((folder / "state.json").read_text())
+        except PermissionError:
+            raise  # another user's: that is not the same as none
         except (OSError, ValueError):
             return None
         if not self._folders.alive(name):
@@ -279,9 +281,8 @@ def _why_not(folder: Path, logs: Path, answer: str) -> GridvisorError:
     """What to raise for a guest that ended before its kernel ran: our tools' fault, or the kernel's own."""
     texts = [folder / "console.log", *sorted(logs.glob(f"{folder.name}-*.console.log"), key=_changed_s)[-1:]]
     said = next((path.read_text(errors="replace") for path in texts if path.exists()), "")
-    lines = [f"    | {line}" for line in said.splitlines()[-LAST_LINES:]]
     why = answer or "its keeper died"
-    message = "\n".join([f"The guest '{folder.name}' did not start ({why}). It said last:", *lines])
+    message = f"The guest '{folder.name}' did not start ({why}). It said last:\n{last_words(said)}"
     if not said or said.startswith(("bwrap:", "nsenter:")):
         return GridvisorError(message, hint="gridvisor doctor")
     return SystemSaidNo(message)
