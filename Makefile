@@ -32,7 +32,7 @@ fix: setup ## mend what ruff can mend, and format
 	$(python) -m ruff format
 
 docs: setup ## write docs/reference/commands.md anew from the commands' own help
-	$(python) -m typer gridvisor.cli.main utils docs --name gridvisor --output docs/reference/commands.md
+	$(python) docs/reference/commands.py
 
 bench: setup ## measure what the README and docs give figures for (boots guests)
 	for benchmark in benchmarks/*.py; do $(as_root) $(python) -B "$$benchmark" || exit; done

@@ -14,9 +14,9 @@ from gridvisor.core.errors import ExitCode
 
 
 def doctor(output: Annotated[Output, typer.Option("--output", "-o", help="What to print.")] = Output.TEXT) -> None:
-    """Say what this machine can do for guests and what is missing, with the command that mends it.
+    """Say what guests need of this machine, and what is missing.
 
-    The exit code is 3 when something is missing.
+    For each thing that is missing, the command that mends it is given. The exit code is 3 when something is missing.
     """
     from gridvisor.app.doctor import Verdict, examine
 

@@ -16,7 +16,12 @@ from gridvisor.cli.context import Output, open_host, places
 from gridvisor.cli.table import xl_list
 from gridvisor.core.errors import Refused, Unsupported
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Create and steer domains, with the verbs of `xl`.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Create and steer domains (virtual machines) as `xl` does.",
+    epilog="Begin with: gridvisor domain create --wait examples/vm1.cfg",
+)
 
 
 def _names() -> list[str]:
@@ -26,29 +31,36 @@ def _names() -> list[str]:
 
 Name = Annotated[str, typer.Argument(help="The domain's name.", autocompletion=_names)]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="What to print.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="How long --wait waits.")]
 
 
 @app.command(epilog="Example: gridvisor domain create --wait examples/vmid.cfg vmid=3 memory=96")
 def create(
-    file: Annotated[Path, typer.Argument(help="A configuration file in xl's syntax, or in the old xm's.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A configuration file in xl's syntax, or in the old xm's.")
+    ],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Keys over the file's, or its variables."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Values in place of the file's, such as memory=128."),
     ] = None,
     console: Annotated[bool, typer.Option("--console", "-c", help="Attach the console; ctrl-] leaves it.")] = False,
     paused: Annotated[bool, typer.Option("--paused", "-p", help="Leave the domain paused.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the guest answers ssh.")] = False,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that --wait waits.")] = 120,
-    image: Annotated[str | None, typer.Option(help="The image of a root volume that is to be made.")] = None,
-    publish: Annotated[
-        list[str] | None, typer.Option(metavar="PORT:GUESTPORT", help="Publish a guest's port on 127.0.0.1.")
+    timeout_s: Timeout = 120,
+    image: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The image that a new root volume is made of, if not the base.")
     ] = None,
-    overcommit: Annotated[bool, typer.Option(help="Let volumes be larger together than the disk.")] = False,
+    publish: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PORT:GUESTPORT", help="Publish a guest's port on 127.0.0.1; may be given again."),
+    ] = None,
+    overcommit: Annotated[bool, typer.Option("--overcommit", help="Let all volumes together exceed the disk.")] = False,
     exists_ok: Annotated[bool, typer.Option("--exists-ok", help="Be content with a domain that runs already.")] = False,
 ) -> None:
     """Boot a domain from its configuration file.
 
-    Volumes that the file names and that are not there are made: the root as a clone of the image, `*-swap` empty.
+    Volumes that the file names and that are not there are made: the root as a clone of the image, `*-swap` empty. The
+    first time, the image and the kernel are made too, which takes some minutes.
     """
     from gridvisor.app.create import Wish, create_domain
     from gridvisor.app.wait import wait_for_ssh
@@ -72,14 +84,15 @@ def create(
             wait_for_ssh(host, name, timeout_s=timeout_s)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: gridvisor domain list -o json")
 def list_(
     name: Annotated[str | None, typer.Argument(help="Only this domain.", autocompletion=_names)] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """List domains as `xl list` does: name, id, memory in MiB, processors, state, processor time in seconds.
+    """List domains as `xl list` does.
 
-    States: r running, p paused, s shut down, c crashed.
+    The columns: name, id, memory in MiB, processors, state, processor time in seconds. States: r running, p paused,
+    s shut down, c crashed.
     """
     from gridvisor.monitor.protocol import NoSuchDomain
 
@@ -89,7 +102,7 @@ def list_(
     typer.echo(json.dumps([asdict(row) for row in rows], indent=2) if output is Output.JSON else xl_list(rows))
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor domain console vm1")
 def console(name: Name) -> None:
     """Attach the console of a domain; ctrl-] leaves it."""
     from gridvisor.cli.console import attach
@@ -105,7 +118,10 @@ def ssh(
     name: Name,
     command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND]...", help="What to run there.")] = None,
 ) -> None:
-    """Log in to a domain as root, or run a command there; its exit status is ours."""
+    """Log in to a domain as root, or run a command there.
+
+    The exit code is that of the command; 255 when the guest cannot be reached.
+    """
     from gridvisor.app.login import ssh_command
 
     words = command[1:] if command and command[0] == "--" else command or []
@@ -113,26 +129,26 @@ def ssh(
     os.execvp(argv[0], argv)
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor domain pause vm1")
 def pause(name: Name) -> None:
-    """Stop a domain's processor."""
+    """Hold a domain: its processor stops, its memory stays."""
     open_host().monitor.pause(name)
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor domain unpause vm1")
 def unpause(name: Name) -> None:
     """Let a paused domain go on."""
     open_host().monitor.unpause(name)
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor domain shutdown --wait vm1")
 def shutdown(
     names: Annotated[list[str] | None, typer.Argument(help="The domains.", autocompletion=_names)] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="All domains.")] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Return when they are gone.")] = False,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that --wait waits.")] = 120,
+    timeout_s: Timeout = 120,
 ) -> None:
-    """Ask domains to power off in order."""
+    """Ask domains to power off in good order."""
     from gridvisor.app.wait import wait_until_gone
 
     host = open_host()
@@ -145,24 +161,27 @@ def shutdown(
         wait_until_gone(host, wanted, timeout_s=timeout_s)
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor domain reboot vm1")
 def reboot(name: Name) -> None:
-    """Ask a domain to reboot in order."""
+    """Ask a domain to reboot in good order."""
     open_host().monitor.reboot(name)
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor domain destroy --volumes vm1")
 def destroy(
     name: Name,
     volumes: Annotated[bool, typer.Option("--volumes", help="Remove its volumes, keys and address too.")] = False,
 ) -> None:
-    """End a domain at once, as if its power failed. Its volumes stay, unless asked."""
+    """End a domain at once, as if its power failed.
+
+    Its volumes, keys and address stay, and a domain created again is the same machine, unless --volumes is given.
+    """
     from gridvisor.app.destroy import destroy_domain
 
     destroy_domain(open_host(run="destroy"), name, volumes=volumes)
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor domain rename vm1 web")
 def rename(name: Name, new_name: Annotated[str, typer.Argument(help="The name that it gets.")]) -> None:
     """Give a domain another name; the guest's own host name stays."""
     from gridvisor.app.rename import rename_domain
@@ -170,7 +189,7 @@ def rename(name: Name, new_name: Annotated[str, typer.Argument(help="The name th
     rename_domain(open_host(), name, new_name)
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor domain info vm1")
 def info(
     name: Annotated[str | None, typer.Argument(help="A domain; without it, the host.", autocompletion=_names)] = None,
     output: OutputOption = Output.TEXT,
@@ -187,7 +206,7 @@ def info(
         typer.echo("\n".join(f"{key:<{width}} : {value}" for key, value in facts.items()))
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor domain top --delay 5")
 def top(
     delay_s: Annotated[float, typer.Option("--delay", "-d", min=0.2, help="Seconds between two looks.")] = 2.0,
     iterations: Annotated[int, typer.Option("--iterations", "-i", min=0, help="How many looks; 0: until ctrl-C.")] = 0,

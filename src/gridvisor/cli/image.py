@@ -16,7 +16,12 @@ from gridvisor.cli.table import columns
 from gridvisor.core.errors import Refused
 from gridvisor.core.units import format_size, parse_size
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build and keep images: guests' root filesystems.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Build and keep images: guests' root file systems.",
+    epilog="Example: gridvisor image build",
+)
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="What to print.")]
 
@@ -33,17 +38,25 @@ Name = Annotated[str, typer.Argument(help="The image's name or id.", autocomplet
 @app.command(epilog="Example: gridvisor image build site-se --include xrootd-server --tree se-files")
 def build(
     name: Annotated[str, typer.Argument(help="The image's name; 'debian-13' is the base.")] = "debian-13",
-    include: Annotated[list[str] | None, typer.Option(help="A package to add; may be given again.")] = None,
-    tree: Annotated[Path | None, typer.Option(help="A folder of files to add, as they lie in the guest.")] = None,
-    step: Annotated[list[Path] | None, typer.Option(help="A shell script to run in the image at last.")] = None,
-    suite: Annotated[str | None, typer.Option(help="The Debian suite, such as trixie or sid.")] = None,
-    size: Annotated[str | None, typer.Option(help="How large its filesystem is, such as 4GiB.")] = None,
-    mirror: Annotated[str | None, typer.Option(help="The Debian mirror; else that of this machine's apt.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="PACKAGE", help="A package to add; may be given again.")
+    ] = None,
+    tree: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Files to add, as they lie in the guest.")] = None,
+    step: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="SCRIPT", help="A shell script to run in the image at last; may be given again."),
+    ] = None,
+    suite: Annotated[str | None, typer.Option(metavar="SUITE", help="The Debian suite, such as trixie or sid.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="SIZE", help="The size of its file system, such as 4GiB.")] = None,
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URI", help="The Debian mirror, if not that of this machine's apt.")
+    ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask the mirror for newer packages now.")] = False,
 ) -> None:
-    """Build an image, or find that the very same one is there, and print its id.
+    """Build an image, and print its id.
 
-    The id is told by everything that goes in: packages with their versions, files, steps.
+    The id is told by everything that goes in: packages with their versions, files, steps. An image that is there is not
+    built again.
     """
     from gridvisor.app.image import build as build_now
     from gridvisor.app.image import own_recipe
@@ -58,7 +71,7 @@ def build(
     typer.echo(build_now(open_host(run="image-build"), recipe, refresh=refresh).id)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: gridvisor image list")
 def list_(output: OutputOption = Output.TEXT) -> None:
     """List the images that are there."""
     from gridvisor.app.image import images_in_use
@@ -85,9 +98,9 @@ def list_(output: OutputOption = Output.TEXT) -> None:
     )
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor image show debian-13")
 def show(name: Name, output: OutputOption = Output.TEXT) -> None:
-    """Tell all about an image, its packages and their versions too."""
+    """Tell all about an image, its packages too."""
     image = open_host().images.find(name)
     facts = _facts(asdict(image))
     if output is Output.JSON:
@@ -99,7 +112,7 @@ def show(name: Name, output: OutputOption = Output.TEXT) -> None:
     typer.echo(columns(("PACKAGE", "VERSION"), [(package.name, package.version) for package in image.packages]))
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor image rm site-se")
 def rm(names: Annotated[list[str], typer.Argument(help="Names or ids.", autocompletion=_names)]) -> None:
     """Remove images that no volume is a copy of."""
     from gridvisor.app.image import remove_images
@@ -107,9 +120,13 @@ def rm(names: Annotated[list[str], typer.Argument(help="Names or ids.", autocomp
     remove_images(open_host().images, places(), names)
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor image gc")
 def gc() -> None:
-    """Remove what is not needed: older images of the same name that nobody uses, and leftovers of killed builds."""
+    """Remove what is not needed.
+
+    That is: images that nobody uses and that have a newer one of the same name, old packages, and what killed builds
+    left.
+    """
     from gridvisor.app.image import images_in_use
 
     freed = open_host().images.gc(images_in_use(places()))

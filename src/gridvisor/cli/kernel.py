@@ -8,14 +8,19 @@ import typer
 
 from gridvisor.cli.context import open_host
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See and renew the kernel that guests boot with.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="See and renew the kernel that guests boot with.",
+    epilog="Example: gridvisor kernel build --refresh",
+)
 
 
 @app.command(epilog="Example: gridvisor kernel build --refresh")
 def build(
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask the mirror for a newer kernel now.")] = False,
 ) -> None:
-    """Build the kernel pack, or find that it is there, and print which it is.
+    """Build the kernel pack, if it is not there, and print its id.
 
     Running guests keep the kernel that they have; guests that are created later get the new one.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import traceback
 from collections.abc import Iterator
 from typing import Annotated
@@ -17,7 +16,7 @@ from gridvisor.core.errors import ExitCode, GridvisorError
 
 app = typer.Typer(
     name="gridvisor",
-    help="A Grid site on paravirtual machines. Begin with: gridvisor doctor",
+    epilog="Begin with: gridvisor doctor",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -27,7 +26,7 @@ app.add_typer(domain.app, name="domain")
 app.add_typer(image.app, name="image")
 app.add_typer(kernel.app, name="kernel")
 app.add_typer(volume.app, name="volume")
-app.command("doctor")(doctor.doctor)
+app.command("doctor", epilog="Example: gridvisor doctor")(doctor.doctor)
 
 
 # What this machine can have against anything we do, wherever that is; all else that is not foreseen is our bug.
@@ -52,49 +51,47 @@ def gridvisor(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    """A Grid site on paravirtual machines. Begin with: gridvisor doctor"""
+    """Machines of a Grid site, run as paravirtual guests on this one."""
 
 
 def main() -> None:
     """Run the command line; errors that users may see become a message and an exit code."""
     try:
-        code = app(standalone_mode=False)
-    except KeyboardInterrupt:
+        code = app(prog_name="gridvisor", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.OK
-    except (GridvisorError, ExceptionGroup) as error:
-        code = _tell(error)
+    except SystemExit as leaving:  # so it is told here that the reader of our output has seen enough
+        code = ExitCode.OK if isinstance(leaving.__context__, BrokenPipeError) else leaving.code
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _HINTS:
-            raise SystemExit(_tell(_of_this_machine(error))) from None
-        if not hasattr(error, "exit_code"):
-            traceback.print_exc()
-            typer.echo("This is a bug in gridvisor, not in your site.", err=True)
-            raise SystemExit(ExitCode.INFRASTRUCTURE) from error
-        error.show() if hasattr(error, "show") else None
-        code = ExitCode.INTERRUPTED if type(error).__name__ == "Abort" else error.exit_code
+        code = _told(error)
     raise SystemExit(int(code or 0))
 
 
-def _of_this_machine(error: OSError) -> GridvisorError:
-    where = f"'{error.filename}': " if error.filename else ""
-    return GridvisorError(f"{where}{os.strerror(error.errno or 0)}.", hint=_HINTS[error.errno or 0])
-
-
-def _tell(error: GridvisorError | ExceptionGroup[Exception]) -> ExitCode:
-    """Print the error, or every one of a group; the worst of their exit codes."""
-    worst = ExitCode.OK
-    for one in _leaves(error):
-        if not isinstance(one, GridvisorError):
-            raise one
+def _told(error: Exception) -> int:
+    """Tell the user of `error`, or of each one of a group; the exit code is that of the worst."""
+    if hasattr(error, "show") and hasattr(error, "exit_code"):  # wrong usage, as the command line's own parser says it
+        error.show()
+        return int(error.exit_code)
+    foreseen = [_foreseen(one) for one in _leaves(error)]
+    if None in foreseen:
+        traceback.print_exception(error)
+        typer.echo("This is a bug in gridvisor, not in your site.", err=True)
+        return ExitCode.INFRASTRUCTURE
+    told = [one for one in foreseen if one]
+    for one in told:
         typer.echo(typer.style("error: ", fg="red", bold=True) + one.message, err=True)
         if one.hint:
             typer.echo(f"hint: {one.hint}", err=True)
-        worst = max(worst, one.exit_code)
-    return worst
+    return max(one.exit_code for one in told)
+
+
+def _foreseen(error: Exception) -> GridvisorError | None:
+    """The error as users may see it, or None for a bug of ours."""
+    if isinstance(error, OSError) and error.errno in _HINTS:
+        where = f"'{error.filename}': " if error.filename else ""
+        return GridvisorError(f"{where}{os.strerror(error.errno)}.", hint=_HINTS[error.errno])
+    return error if isinstance(error, GridvisorError) else None
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

@@ -11,14 +11,27 @@ from gridvisor.cli.table import columns
 from gridvisor.core.errors import Refused
 from gridvisor.core.units import format_size, parse_size
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See, make and remove the volumes of domains.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="See, make and remove the volumes of domains.",
+    epilog="Example: gridvisor volume list",
+)
 
-Label = Annotated[str, typer.Argument(metavar="GROUP/NAME", help="The volume.")]
+
+def _labels() -> list[str]:
+    from gridvisor.storage.files import FilePool, groups
+
+    return [volume.label for group in groups(places()) for volume in FilePool(places(), group).list()]
 
 
-@app.command("list")
+NewLabel = Annotated[str, typer.Argument(metavar="GROUP/NAME", help="The volume.")]
+Label = Annotated[str, typer.Argument(metavar="GROUP/NAME", help="The volume.", autocompletion=_labels)]
+
+
+@app.command("list", epilog="Example: gridvisor volume list")
 def list_() -> None:
-    """List volumes: their size, what they take of the disk, and which domain uses them."""
+    """List volumes: size, room taken on the disk, user."""
     from gridvisor.app.volumes import users_of
     from gridvisor.storage.files import FilePool, groups
 
@@ -33,7 +46,9 @@ def list_() -> None:
 
 
 @app.command(epilog="Example: gridvisor volume create vg0/se-data 2GiB")
-def create(label: Label, size: Annotated[str, typer.Argument(help="How large, such as 2GiB.")]) -> None:
+def create(
+    label: NewLabel, size: Annotated[str, typer.Argument(metavar="SIZE", help="How large, such as 2GiB.")]
+) -> None:
     """Make an empty volume."""
     from gridvisor.storage.files import FilePool
 
@@ -45,7 +60,7 @@ def create(label: Label, size: Annotated[str, typer.Argument(help="How large, su
     FilePool(places(), group).create(name, size_bytes)
 
 
-@app.command()
+@app.command(epilog="Example: gridvisor volume rm vg0/se-data")
 def rm(label: Label) -> None:
     """Remove a volume that no domain uses."""
     from gridvisor.app.volumes import remove_volume
