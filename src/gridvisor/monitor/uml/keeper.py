@@ -134,6 +134,8 @@ class Keeper:
     def again(self) -> bool:
         """Whether the guest is to be started anew, by what it did and by its policy."""
         assert self.guest is not None
+        if self.commit_fd is not None and self.ready_fd is None and self.ending != "abandoned":
+            self.committed(None)  # the creator knows that it ran; its word may be on its way, or it is dead
         if self.ending == "restart":
             self.state["reboots"] = self.state.get("reboots", 0) + 1
             return True
