@@ -8,36 +8,38 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
+from gridvisor.core.files import locked
 from gridvisor.core.places import Places
-from gridvisor.storage.pool import Volume
+from gridvisor.core.units import format_size
+from gridvisor.storage.pool import NAME, Volume, checked_name
 
-NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]{0,126}")  # lvm(8), "Valid names"
+_WORK = ".work-"
 
 
 class FilePool:
     """See storage.pool.VolumePool."""
 
     def __init__(self, places: Places, group: str) -> None:
-        self._group = _checked(group)
+        self._group = checked_name(group)
         self._folder = places.state / "volumes" / group
 
     def list(self) -> Sequence[Volume]:
         """See VolumePool.list."""
         if not self._folder.is_dir():
             return ()
-        names = sorted(entry.name for entry in self._folder.iterdir())
+        names = sorted(entry.name for entry in self._folder.iterdir() if NAME.fullmatch(entry.name))
         return tuple(volume for name in names if (volume := self.find(name)) is not None)
 
     def find(self, name: str) -> Volume | None:
         """See VolumePool.find."""
-        folder = self._folder / _checked(name)
+        folder = self._folder / checked_name(name)
         try:
             facts = json.loads((folder / "volume.json").read_text())
         except FileNotFoundError:
@@ -57,30 +59,42 @@ class FilePool:
 
     def remove(self, name: str) -> None:
         """See VolumePool.remove."""
-        folder = self._folder / _checked(name)
-        if not folder.exists():
-            return
-        if not (folder / "volume.json").is_file():
-            raise Refused(f"'{folder}' is not a volume that gridvisor made; it is left alone.")
-        shutil.rmtree(folder)
+        folder = self._folder / checked_name(name)
+        with self._work() as work:
+            if not folder.exists():
+                return
+            if not (folder / "volume.json").is_file():
+                raise Refused(f"'{folder}' is not a volume that gridvisor made; it is left alone.")
+            folder.rename(work / name)
 
     def _make(self, name: str, size_bytes: int, backing: Path | None) -> Volume:
-        """Make the volume under a hidden name and give it its own by renaming: it is there whole or not at all."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if self.find(name) is not None:
-            raise Refused(f"A volume '{self._group}/{name}' exists already.", hint="gridvisor volume list")
-        with tempfile.TemporaryDirectory(dir=self._folder.parent, prefix=".new-", ignore_cleanup_errors=True) as work:
-            made = Path(work) / name
-            (made / "data").mkdir(parents=True)
+        folder = self._folder / checked_name(name)
+        with self._work() as work:
+            if folder.exists():
+                raise Refused(f"A volume '{self._group}/{name}' exists already.", hint="gridvisor volume list")
+            (work / name / "data").mkdir(parents=True)
             if backing is None:
-                with (made / "data" / "disk").open("xb") as file:
-                    os.truncate(file.fileno(), size_bytes)
+                _make_sparse(work / name / "data" / "disk", size_bytes)
             facts = {"size_bytes": size_bytes, "backing": None if backing is None else str(backing)}
-            (made / "volume.json").write_text(json.dumps(facts))
-            made.rename(self._folder / name)
+            (work / name / "volume.json").write_text(json.dumps(facts))
+            (work / name).rename(folder)
         volume = self.find(name)
         assert volume is not None
         return volume
+
+    @contextmanager
+    def _work(self) -> Iterator[Path]:
+        """A hidden folder, from or to which a volume is renamed: it is there whole or not at all.
+
+        There is one at a time, so that any other was left by a process that was killed.
+        """
+        root = self._folder.parent
+        with locked(root.parent / "volumes.lock"):
+            for left in root.glob(f"{_WORK}*"):
+                shutil.rmtree(left)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=root, prefix=_WORK) as work:
+                yield Path(work)
 
 
 def groups(places: Places) -> list[str]:
@@ -89,14 +103,9 @@ def groups(places: Places) -> list[str]:
     return sorted(entry.name for entry in root.iterdir() if NAME.fullmatch(entry.name)) if root.is_dir() else []
 
 
-def sweep(places: Places, *, older_than_s: float, now_s: float) -> None:
-    """Remove what killed creators left half made."""
-    for left in (places.state / "volumes").glob(".new-*"):
-        if now_s - left.stat().st_mtime > older_than_s:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _checked(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise Refused(f"'{name}' is not a name for a volume or a group: letters, digits and '+ _ . -' are.")
-    return name
+def _make_sparse(disk: Path, size_bytes: int) -> None:
+    try:
+        with disk.open("xb") as file:
+            os.truncate(file.fileno(), size_bytes)
+    except (OSError, OverflowError) as error:  # EFBIG mostly: file systems differ in how large a file may be
+        raise Refused(f"A volume of {format_size(size_bytes)} cannot be made: {error}.") from error

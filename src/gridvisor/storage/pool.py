@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from gridvisor.core.errors import Refused
+
+NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]{0,126}")  # lvm(8), "Valid names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +58,10 @@ class VolumePool(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a volume of ours; absent is fine, one that is not ours is Refused."""
+
+
+def checked_name(name: str) -> str:
+    """`name`, if a volume or a group may be called so. Raises Refused for one that could be a path or an option."""
+    if not NAME.fullmatch(name):
+        raise Refused(f"'{name}' is not a name for a volume or a group: letters, digits and '+ _ . -' are.")
+    return name

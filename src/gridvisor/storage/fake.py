@@ -1,0 +1,45 @@
+"""A pool that only remembers, for tests of what stands above it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gridvisor.core.errors import Refused
+from gridvisor.storage.pool import Volume, checked_name
+
+
+class FakePool:
+    """See storage.pool.VolumePool. Its volumes lie in `folder` by name alone: no file is made."""
+
+    def __init__(self, folder: Path, group: str) -> None:
+        self._group = checked_name(group)
+        self._folder = folder
+        self._volumes: dict[str, Volume] = {}
+
+    def list(self) -> Sequence[Volume]:
+        """See VolumePool.list."""
+        return tuple(self._volumes[name] for name in sorted(self._volumes))
+
+    def find(self, name: str) -> Volume | None:
+        """See VolumePool.find."""
+        return self._volumes.get(checked_name(name))
+
+    def create(self, name: str, size_bytes: int) -> Volume:
+        """See VolumePool.create."""
+        return self._put(name, size_bytes, None)
+
+    def clone(self, name: str, image: Path) -> Volume:
+        """See VolumePool.clone."""
+        return self._put(name, image.stat().st_size, image)
+
+    def remove(self, name: str) -> None:
+        """See VolumePool.remove."""
+        self._volumes.pop(checked_name(name), None)
+
+    def _put(self, name: str, size_bytes: int, backing: Path | None) -> Volume:
+        if self.find(name) is not None:
+            raise Refused(f"A volume '{self._group}/{name}' exists already.", hint="gridvisor volume list")
+        volume = Volume(self._group, name, self._folder / self._group / name, size_bytes, 0, backing)
+        self._volumes[name] = volume
+        return volume
