@@ -34,7 +34,14 @@ class DomainFolders:
 
     def names(self) -> list[str]:
         """The names of all folders, dead ones included."""
-        return sorted(entry.name for entry in self.root.iterdir()) if self.root.is_dir() else []
+        found = (entry.name for entry in self.root.iterdir()) if self.root.is_dir() else ()
+        return sorted(name for name in found if not name.startswith("."))
+
+    def clear_gone(self) -> None:
+        """Remove what is left of folders whose keeper was killed while it removed them. Call it inside `table()`."""
+        for left in self.root.glob(".gone-*"):
+            if not is_locked(left / "lock"):
+                shutil.rmtree(left, ignore_errors=True)
 
     def alive(self, name: str) -> bool:
         """True while a creator or a keeper holds the folder."""

@@ -165,8 +165,10 @@ class Keeper:
             self.tell(status="crashed")
             return
         shutil.move("console.log", logs / f"{here.name}-{self.launch['id']}.console.log")
-        Path("state.json").unlink(missing_ok=True)
-        shutil.rmtree(here, ignore_errors=True)
+        # By another name at once: a new domain of this name may be made before the last file of this one is gone.
+        gone = here.with_name(f".gone-{self.launch['id']}")
+        here.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     # -- what happens meanwhile --------------------------------------------------------------------------------
 

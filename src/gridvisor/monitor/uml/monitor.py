@@ -140,6 +140,7 @@ class UmlMonitor:
     def _look(self, name: str) -> _Seen | None:
         """The domain of that folder; None for one that is being made, or was lost with a reboot of this machine."""
         folder = self._folders.root / name
+        alive = self._folders.alive(name)  # asked before the files are read: a domain that ends meanwhile did not crash
         try:
             launch = json.loads((folder / "launch.json").read_text())
             state = json.loads((folder / "state.json").read_text())
@@ -147,7 +148,7 @@ class UmlMonitor:
             raise  # another user's: that is not the same as none
         except (OSError, ValueError):
             return None
-        if not self._folders.alive(name):
+        if not alive:
             if state["boot_id"] != keeper.boot_id():
                 return None
             state["status"] = "crashed"  # its keeper was killed, and the guest with it
@@ -159,7 +160,8 @@ class UmlMonitor:
         return seen
 
     def _sweep_lost(self) -> None:
-        """Remove what killed creators and a reboot of this machine left."""
+        """Remove what killed creators, killed keepers and a reboot of this machine left."""
+        self._folders.clear_gone()
         for name in self._folders.names():
             if not self._folders.alive(name) and self._look(name) is None:
                 self._sweep(name)
