@@ -25,8 +25,9 @@ app = typer.Typer(
 
 
 def _names() -> list[str]:
-    folder = places().state / "domains"
-    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    from gridvisor.monitor.folder import DomainFolders
+
+    return DomainFolders(places()).names()
 
 
 Name = Annotated[str, typer.Argument(help="The domain's name.", autocompletion=_names)]
