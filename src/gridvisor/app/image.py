@@ -74,6 +74,7 @@ def own_recipe(
         name=name,
         suite=suite or base.suite,
         packages=(*base.packages, *packages),
+        trees=(*base.trees, *([tree] if tree else [])),
         steps=(*base.steps, *scripts),
         size_mib=size_mib or base.size_mib,
     )
