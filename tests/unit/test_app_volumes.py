@@ -11,6 +11,7 @@ from gridvisor.app.volumes import (
     attach,
     missing_bytes,
     remove_volume,
+    require_volumes,
     root_image_is_needed,
     users_of,
     wanted_volumes,
@@ -128,7 +129,7 @@ def test_what_is_missing_is_made_and_then_found_again(places: Places, image: Ima
 def test_a_data_volume_is_used_as_it_is_and_never_made(places: Places, image: Image) -> None:
     wanted = wanted_volumes(Domain("vm1", disks=(ROOT, DATA)))
     with pytest.raises(Refused, match="no volume 'vg0/vm1-data'") as refused:
-        attach(wanted, places, image)
+        require_volumes(wanted, places)
     assert "gridvisor volume create vg0/vm1-data" in (refused.value.hint or "")
     FilePool(places, "vg0").create("vm1-data", 100)
     assert not attach(wanted, places, image)[1].writable
@@ -145,7 +146,7 @@ def test_a_root_file_has_to_be_a_file_system(places: Places, tmp_path: Path) -> 
     wanted = wanted_volumes(Domain("vm1", disks=(Disk(str(file), "xvda"),)))
     assert not root_image_is_needed(wanted, places)
     with pytest.raises(Refused, match="tar archive"):
-        missing_bytes(wanted, places, 5000)
+        require_volumes(wanted, places)
 
 
 def test_a_volume_in_use_is_not_removed(places: Places, tmp_path: Path) -> None:
