@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from gridvisor.app import doctor
-from gridvisor.app.capacity import HOST_RESERVE_MIB, Room
+from gridvisor.app.capacity import GUEST_OVERHEAD_MIB, HOST_RESERVE_MIB, Room, check_memory
 from gridvisor.app.doctor import Finding, Verdict, examine, needs
 from gridvisor.cli.main import app
 from gridvisor.core.places import Places
+
+FITS_MIB = HOST_RESERVE_MIB + 96 + GUEST_OVERHEAD_MIB
 
 
 @pytest.fixture
@@ -72,8 +74,8 @@ def test_a_tap_that_cannot_be_made_is_seen(
 @pytest.mark.parametrize(
     ("has", "what", "verdict"),
     [
-        (Room(HOST_RESERVE_MIB + 96, 4 << 30), "memory", Verdict.GOOD),
-        (Room(HOST_RESERVE_MIB + 95, 4 << 30), "memory", Verdict.MISSING),
+        (Room(FITS_MIB, 4 << 30), "memory", Verdict.GOOD),
+        (Room(FITS_MIB - 1, 4 << 30), "memory", Verdict.MISSING),
         (Room(10, 4 << 30), "memory", Verdict.MISSING),
         (Room(9999, 2 << 30), "disk", Verdict.GOOD),
         (Room(9999, (2 << 30) - 1), "disk", Verdict.MISSING),
@@ -86,6 +88,10 @@ def test_room_is_judged_by_the_smallest_guest(
     found = finding(places, what)
     assert found.verdict is verdict
     assert "-" not in found.says.partition(":")[2]
+
+
+def test_a_guest_that_is_said_to_fit_does() -> None:
+    check_memory(96, has=Room(FITS_MIB, 0), outstanding=0)
 
 
 @pytest.mark.parametrize(("verdict", "code"), [(Verdict.GOOD, 0), (Verdict.NOTE, 0), (Verdict.MISSING, 3)])

@@ -145,6 +145,22 @@ def test_wrong_words_are_told_in_a_sentence(
     assert "Traceback" not in err
 
 
+def test_a_user_who_is_not_root_is_told_to_be(
+    gridvisor: Gridvisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GRIDVISOR_HOME")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for words in (
+        ["domain", "list"],
+        ["image", "list"],
+        ["domain", "ssh", "vm1"],
+        ["volume", "list"],
+        ["kernel", "build"],
+    ):
+        assert gridvisor(*words) == 2
+        assert "sudo" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("publish", "says"),
     [("80", "two ports"), ("a:b", "two ports"), ("0:80", "1 to 65535"), ("80:65536", "1 to 65535"), (":80", "two")],

@@ -61,7 +61,7 @@ def create(
     """Boot a domain from its configuration file.
 
     Volumes that the file names and that are not there are made: the root as a clone of the image, `*-swap` empty. The
-    first time, the image and the kernel are made too, which takes some minutes.
+    first time, the image and the kernel are made too, which takes a minute or more.
     """
     from gridvisor.app.create import Wish, create_domain
     from gridvisor.app.wait import wait_for_ssh
