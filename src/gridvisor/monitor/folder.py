@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
-from gridvisor.core.files import is_locked, locked
+from gridvisor.core.files import is_locked, locked, write_whole
 from gridvisor.core.places import Places
 
 
@@ -69,5 +69,5 @@ class DomainFolders:
         """A number that no domain here had before. Call it inside `table()`."""
         counter = self.root.parent / "next-id"
         number = int(counter.read_text()) if counter.exists() else 1
-        counter.write_text(str(number + 1))
+        write_whole(counter, str(number + 1))
         return number
