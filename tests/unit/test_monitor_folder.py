@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -22,25 +21,25 @@ def folders(tmp_path: Path) -> DomainFolders:
 
 def test_a_claimed_folder_lives_until_its_lock_goes(folders: DomainFolders) -> None:
     with folders.table():
-        folder, lock_fd = folders.claim("vm1")
+        folder, lock = folders.claim("vm1")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert folders.names() == ["vm1"]
     assert folders.alive("vm1")
-    os.close(lock_fd)
+    lock.close()
     assert not folders.alive("vm1")
     assert folders.names() == ["vm1"], "a dead one is seen until it is removed"
 
 
 def test_a_name_can_be_claimed_once(folders: DomainFolders) -> None:
     with folders.table():
-        _, lock_fd = folders.claim("vm1")
+        _, lock = folders.claim("vm1")
         with pytest.raises(Refused, match="'vm1' exists"):
             folders.claim("vm1")
         assert folders.alive("vm1")
-        os.close(lock_fd)
+        lock.close()
         folders.remove("vm1")
         folders.remove("vm1")
-        os.close(folders.claim("vm1")[1])
+        folders.claim("vm1")[1].close()
 
 
 def test_nothing_is_there_at_first(folders: DomainFolders) -> None:
@@ -55,7 +54,7 @@ from gridvisor.core.places import Places
 from gridvisor.monitor.folder import DomainFolders
 folders = DomainFolders(Places(Path(sys.argv[1]) / "cache", Path(sys.argv[1]) / "state"))
 with folders.table():
-    folders.claim("vm1")
+    held = folders.claim("vm1")
 print("claimed", flush=True)
 time.sleep(60)
 """
@@ -72,9 +71,9 @@ def test_the_folder_of_a_killed_process_is_dead(folders: DomainFolders, tmp_path
 
 def test_a_lock_that_a_child_inherited_holds_on(folders: DomainFolders) -> None:
     with folders.table():
-        _, lock_fd = folders.claim("vm1")
-    with subprocess.Popen(["sleep", "60"], pass_fds=[lock_fd]) as child:
-        os.close(lock_fd)
+        _, lock = folders.claim("vm1")
+    with subprocess.Popen(["sleep", "60"], pass_fds=[lock.fileno()]) as child:
+        lock.close()
         assert folders.alive("vm1")
         child.kill()
     assert not folders.alive("vm1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import traceback
 from collections.abc import Iterator
 from typing import Annotated
@@ -59,12 +60,14 @@ def main() -> None:
     try:
         code = app(prog_name="gridvisor", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted", err=True)
         code = ExitCode.INTERRUPTED
     except SystemExit as leaving:  # so it is told here that the reader of our output has seen enough
         code = ExitCode.OK if isinstance(leaving.__context__, BrokenPipeError) else leaving.code
     except Exception as error:
         code = _told(error)
+    if code == ExitCode.INTERRUPTED:
+        typer.echo("interrupted", err=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done: no traceback while Python itself winds up
     raise SystemExit(int(code or 0))
 
 

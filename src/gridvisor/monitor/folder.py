@@ -7,11 +7,11 @@ inherits it. The kernel lets the lock go when its last holder dies, so a folder 
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import is_locked, locked, write_whole
@@ -47,8 +47,8 @@ class DomainFolders:
         """True while a creator or a keeper holds the folder."""
         return is_locked(self.root / name / "lock")
 
-    def claim(self, name: str) -> tuple[Path, int]:
-        """A new folder for `name` and the descriptor that holds its lock. Call it inside `table()`.
+    def claim(self, name: str) -> tuple[Path, BinaryIO]:
+        """A new folder for `name` and the open file that holds its lock. Call it inside `table()`.
 
         Raises Refused when a folder of that name is there.
         """
@@ -57,9 +57,9 @@ class DomainFolders:
             folder.mkdir(mode=0o700)
         except FileExistsError as error:
             raise Refused(f"A domain '{name}' exists already.", hint="gridvisor domain list") from error
-        lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return folder, lock_fd
+        lock = (folder / "lock").open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return folder, lock
 
     def remove(self, name: str) -> None:
         """Remove the folder of `name`; absent is fine."""

@@ -8,11 +8,11 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import GridvisorError, Refused, SystemSaidNo, TimedOut
@@ -62,30 +62,31 @@ class UmlMonitor:
         pack = self._pack()
         name = guest.domain.name
         self._wait_settled(name)
-        with self._folders.table():
-            self._sweep_lost()
-            self._sweep(name)
-            folder, lock_fd = self._folders.claim(name)
-            number = self._folders.next_id()
+        claimed = None
         try:
-            launch = {
-                "id": number,
-                "memory_mib": guest.domain.memory_mib,
-                "argv": command_line(guest, pack, Path("vm")),
-                "on": _policies(guest),
-                "logs": str(self._places.state / "logs"),
-                "paused": paused,
-                "guest": record_of(guest),
-            }
-            write_whole(folder / "launch.json", json.dumps(launch), mode=0o600)
-            self._start(folder, lock_fd)
-        except BaseException:
-            os.close(lock_fd)
-            self._wait_gone(folder)  # the keeper, if it was started, sees that nobody commits and ends its guest
             with self._folders.table():
-                self._sweep(name, crashed_too=True)
+                self._sweep_lost()
+                self._sweep(name)
+                claimed, lock = self._folders.claim(name)
+                number = self._folders.next_id()
+            with lock:
+                launch = {
+                    "id": number,
+                    "memory_mib": guest.domain.memory_mib,
+                    "argv": command_line(guest, pack, Path("vm")),
+                    "on": _policies(guest),
+                    "logs": str(self._places.state / "logs"),
+                    "paused": paused,
+                    "guest": record_of(guest),
+                }
+                write_whole(claimed / "launch.json", json.dumps(launch), mode=0o600)
+                self._start(claimed, lock)
+        except BaseException:
+            if claimed is not None:
+                self._wait_gone(claimed)  # the keeper, if it was started, sees that nobody commits and ends its guest
+                with self._folders.table():
+                    self._sweep(name, crashed_too=True)
             raise
-        os.close(lock_fd)
         return next(row for row in self.list() if row.name == name)
 
     def destroy(self, name: str) -> None:
@@ -183,34 +184,31 @@ class UmlMonitor:
 
     # -- the keeper --------------------------------------------------------------------------------------------
 
-    def _start(self, folder: Path, lock_fd: int) -> None:
-        commit_read, commit_write = os.pipe()
-        ready_read, ready_write = os.pipe()
-        try:
+    def _start(self, folder: Path, lock: BinaryIO) -> None:
+        with _pipe() as (commit_read, commit_write), _pipe() as (ready_read, ready_write):
             with (folder / "keeper.log").open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-I", "-S", keeper.__file__, str(folder)],
-                    env={**clean_environment(), "COMMIT_FD": str(commit_read), "READY_FD": str(ready_write)},
+                    env={
+                        **clean_environment(),
+                        "COMMIT_FD": str(commit_read.fileno()),
+                        "READY_FD": str(ready_write.fileno()),
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    pass_fds=(commit_read, ready_write, lock_fd),
+                    pass_fds=(commit_read.fileno(), ready_write.fileno(), lock.fileno()),
                     start_new_session=True,
                     cwd="/",
                 )
             process.returncode = 0  # it outlives us: not ours to wait for, and no warning about that
-            os.close(ready_write)
-            ready_write = -1
+            ready_write.close()
             if not select.select([ready_read], [], [], START_S)[0]:
                 raise TimedOut(f"The kernel of '{folder.name}' had not started after {START_S:g} s.")
-            answer = os.read(ready_read, 4096).decode()
+            answer = os.read(ready_read.fileno(), 4096).decode()
             if answer != "ok":
                 raise _why_not(folder, self._places.state / "logs", answer)
-            os.write(commit_write, b"1")
-        finally:
-            for descriptor in (commit_read, commit_write, ready_read, ready_write):
-                if descriptor >= 0:
-                    os.close(descriptor)
+            os.write(commit_write.fileno(), b"1")
 
     def _control(self, name: str, verb: str) -> None:
         seen = self._find(name)
@@ -247,6 +245,14 @@ class UmlMonitor:
                 raise NotYet("its keeper is still there")
 
         wait_until(f"the end of '{folder.name}'", gone, Deadline.after(ANSWER_S), every_s=0.01)
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """A pipe whose ends may be closed early, and are closed at the end: files know whether they are."""
+    read_fd, write_fd = os.pipe()
+    with os.fdopen(read_fd, "rb") as read, os.fdopen(write_fd, "wb") as write:
+        yield read, write
 
 
 def connect(client: socket.socket, path: Path) -> None:
