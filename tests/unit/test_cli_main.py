@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -87,6 +88,17 @@ def test_each_kind_of_error_has_its_exit_code_and_no_traceback(
     assert out == ""
     assert err.strip()
     assert "Traceback" not in err
+
+
+def test_ctrl_c_in_a_command_is_told(
+    gridvisor: Gridvisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    assert gridvisor("domain", "top") == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_every_error_of_a_group_is_told_with_its_hint(
