@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ Gridvisor = Callable[..., int]
 
 
 @pytest.fixture
-def gridvisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gridvisor:
+def gridvisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gridvisor]:
     """Runs `gridvisor WORDS` in a home with nothing in it and gives back its exit code."""
     monkeypatch.setenv("GRIDVISOR_HOME", str(tmp_path))
 
@@ -41,7 +42,9 @@ def gridvisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gridvisor:
         assert isinstance(leaving.value.code, int)
         return leaving.value.code
 
-    return run
+    before = signal.getsignal(signal.SIGINT)
+    yield run
+    signal.signal(signal.SIGINT, before)  # the command line ends deaf to it; the tests do not
 
 
 def raised(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
