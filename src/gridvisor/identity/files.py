@@ -7,6 +7,15 @@ from gridvisor.identity.network.files import network_files
 from gridvisor.identity.network.style import NetworkStyle
 
 
+# Debian installs systemd-networkd without enabling it; an image that has nothing else for its network gets it enabled.
+_NETWORKD_ENABLED = (
+    IdentityLink(
+        "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
+        "/usr/lib/systemd/system/systemd-networkd.service",
+    ),
+)
+
+
 def identity_files(identity: Identity, style: NetworkStyle) -> tuple[IdentityEntry, ...]:
     """All entries of the identity's tar, for an image that sets up its network in `style`."""
     return (
@@ -19,6 +28,7 @@ def identity_files(identity: Identity, style: NetworkStyle) -> tuple[IdentityEnt
         *_host_keys(identity),
         *_authorized_keys(identity),
         *network_files(style, identity),
+        *(_NETWORKD_ENABLED if style is NetworkStyle.NETWORKD else ()),
     )
 
 
