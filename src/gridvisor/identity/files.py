@@ -6,7 +6,6 @@ from gridvisor.identity.model import Identity, IdentityEntry, IdentityFile, Iden
 from gridvisor.identity.network.files import network_files
 from gridvisor.identity.network.style import NetworkStyle
 
-
 # Debian installs systemd-networkd without enabling it; an image that has nothing else for its network gets it enabled.
 _NETWORKD_ENABLED = (
     IdentityLink(
