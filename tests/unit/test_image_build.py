@@ -1,0 +1,218 @@
+"""The order of a build and its bad days, with mmdebstrap and mke2fs played by a fake."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gridvisor.core.errors import Refused, ToolOutput
+from gridvisor.core.events import Bus
+from gridvisor.core.places import Places
+from gridvisor.image import build as module
+from gridvisor.image.build import build_image, mmdebstrap_argv, says_full
+from gridvisor.image.recipe import Recipe
+from gridvisor.image.store import Image, ImageStore
+from gridvisor.package.apt import Apt, PackageVersion
+from gridvisor.package.mirror import Mirror
+from gridvisor.run.command import Command, CommandFailed, Result
+
+MIRROR = Mirror("http://mirror.example.org/debian", Path("/keys/debian.gpg"), ('Acquire::Retries "2"',))
+RECIPE = Recipe("small", "trixie", packages=("bash", "sed"), steps=("echo 'a b'\n",))
+SUPERBLOCK = bytes(1024 + 0x38) + b"\x53\xef" + bytes(2048)
+
+
+def version(of: str) -> PackageVersion:
+    return PackageVersion("bash", of, "amd64", "0" * 64)
+
+
+@dataclass
+class Tools:
+    """A Target whose mmdebstrap installs `installs`, and where each program may fail in its own way."""
+
+    installs: str = "bash 1\n"
+    name: str = "fake"
+    ran: list[str] = field(default_factory=list)
+    fail: dict[str, str] = field(default_factory=dict)
+    during: Callable[[], object] = lambda: None
+
+    def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
+        words = list(command.argv)
+        program = next(word for word in words if word in ("mmdebstrap", "mke2fs", "debugfs"))
+        self.ran.append(program)
+        if program in self.fail:
+            raise CommandFailed(Result(command, 1, "", self.fail[program], 0.0, self.name))
+        match program:
+            case "mmdebstrap":
+                self.during()
+                folder = Path(words[-2]).parent
+                (folder / "tree/var/lib").mkdir(parents=True)
+                (folder / "tree/var/lib/gridvisor-installed").write_text(self.installs)
+                (folder / "debs/bash_1_amd64.deb").write_bytes(b"deb")
+            case "mke2fs":
+                Path(words[-2]).write_bytes(SUPERBLOCK)
+        return Result(command, 0, "", "", 0.0, self.name)
+
+    def put(self, source: Path, destination: str, *, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    def get(self, source: str, destination: Path, *, timeout_s: float) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The version of bash that the lists know; a forced update moves on to the next."""
+    versions = ["1"]
+
+    def update(apt: Apt, suite: str, *, max_age_h: float = 0, force: bool = False) -> None:
+        if force and len(versions) > 1:
+            versions.pop(0)
+
+    def resolve(apt: Apt, suite: str, packages: Iterable[str]) -> tuple[PackageVersion, ...]:
+        return (version(versions[0]),)
+
+    monkeypatch.setattr(Apt, "update", update)
+    monkeypatch.setattr(Apt, "resolve", resolve)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(module, "BUILD_NEEDS_BYTES", 1)
+    return versions
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path / "cache", tmp_path / "state")
+
+
+def build(places: Places, tools: Tools, recipe: Recipe = RECIPE, *, refresh: bool = False) -> Image:
+    return build_image(recipe, places=places, mirror=MIRROR, target=tools, bus=Bus(), refresh=refresh)
+
+
+def left_in(places: Places) -> list[str]:
+    return sorted(path.name for path in ImageStore(places).root.glob("*") if not path.name.startswith(".locks"))
+
+
+@pytest.mark.usefixtures("offered")
+def test_a_second_build_runs_nothing(places: Places) -> None:
+    first = build(places, Tools())
+    again = Tools()
+    assert build(places, again) == first
+    assert again.ran == []
+    assert left_in(places) == [first.id]
+    assert [path.name for path in ImageStore(places).debs.iterdir()] == ["bash_1_amd64.deb"]
+
+
+def test_refresh_asks_the_mirror(places: Places, offered: list[str]) -> None:
+    first = build(places, Tools())
+    offered.append("2")
+    assert build(places, Tools()).id == first.id
+    assert build(places, Tools("bash 2\n"), refresh=True).id != first.id
+
+
+def test_a_mirror_that_moved_is_asked_again(places: Places, offered: list[str]) -> None:
+    offered.append("2")
+    assert build(places, Tools("bash 2\n")).packages == (version("2"),)
+
+
+@pytest.mark.usefixtures("offered")
+def test_other_packages_than_resolved_are_no_image(places: Places) -> None:
+    with pytest.raises(ToolOutput, match="bash 1, bash 7"):
+        build(places, Tools("bash 7\n"))
+    assert left_in(places) == []
+
+
+@pytest.mark.usefixtures("offered")
+@pytest.mark.parametrize("program", ["mmdebstrap", "mke2fs", "debugfs"])
+def test_a_failure_at_any_step_leaves_nothing_and_the_next_build_works(places: Places, program: str) -> None:
+    with pytest.raises(CommandFailed, match="it broke"):
+        build(places, Tools(fail={program: "it broke"}))
+    assert left_in(places) == []
+    assert build(places, Tools()).path.exists()
+
+
+@pytest.mark.usefixtures("offered")
+@pytest.mark.parametrize("program", ["mmdebstrap", "mke2fs"])
+def test_a_disk_that_becomes_full_is_said_so(places: Places, program: str) -> None:
+    with pytest.raises(Refused, match="became full"):
+        build(places, Tools(fail={program: "tar: x: Cannot write: No space left on device"}))
+    assert left_in(places) == []
+
+
+@pytest.mark.usefixtures("offered")
+def test_an_image_that_is_too_small_is_not_a_full_disk(places: Places) -> None:
+    said = '__populate_fs: Could not allocate block in ext2 filesystem while writing file "libc.so.6"'
+    with pytest.raises(Refused, match="does not fit in 2048 MiB"):
+        build(places, Tools(fail={"mke2fs": said}))
+
+
+@pytest.mark.usefixtures("offered")
+def test_too_little_space_is_refused_before_anything_runs(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BUILD_NEEDS_BYTES", 1 << 60)
+    tools = Tools()
+    with pytest.raises(Refused, match="are free"):
+        build(places, tools)
+    assert tools.ran == []
+
+
+@pytest.mark.usefixtures("offered")
+def test_a_user_may_take_an_image_but_not_build_one(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(Refused, match="built by root"):
+        build(places, Tools())
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    image = build(places, Tools())
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert build(places, Tools()) == image
+
+
+@pytest.mark.usefixtures("offered")
+def test_of_two_builds_of_the_same_one_waits_and_takes_the_image_of_the_other(places: Places) -> None:
+    second, images = Tools(), []
+    thread = threading.Thread(target=lambda: images.append(build(places, second)))
+    images.append(build(places, Tools(during=thread.start)))
+    thread.join(30)
+    assert images[0] == images[1]
+    assert second.ran == []
+
+
+@pytest.mark.usefixtures("offered")
+def test_the_next_build_takes_away_what_a_killed_one_left(places: Places) -> None:
+    wanted = build(places, Tools()).id
+    store = ImageStore(places)
+    store.remove(store.find(wanted), in_use=frozenset())
+    store.new_build_folder(wanted)
+    build(places, Tools())
+    assert left_in(places) == [wanted]
+
+
+def test_the_words_for_mmdebstrap() -> None:
+    argv = mmdebstrap_argv(RECIPE, MIRROR, folder=Path("/c/it's"), debs=Path("/c/debs"))
+    assert argv[:5] == ("setpriv", "--pdeathsig", "TERM", "--", "mmdebstrap")
+    assert argv[-3:] == (
+        *("trixie", "/c/it's/tree"),
+        "deb [signed-by=/keys/debian.gpg] http://mirror.example.org/debian trixie main",
+    )
+    assert '--aptopt=Acquire::Retries "2"' in argv
+    assert "--include=bash,sed" in argv
+    # The step is one word of the shell that mmdebstrap gives the hook to; so is a path with a quote in it.
+    assert "--customize-hook=chroot \"$1\" /bin/sh -euc 'echo '\"'\"'a b'\"'\"'\n'" in argv
+    assert "--customize-hook=tar-in '/c/it'\"'\"'s/tree.tar' /" in argv
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "full"), True),
+        (OSError(errno.EDQUOT, "quota"), True),
+        (OSError(errno.EACCES, "no"), False),
+        (CommandFailed(Result(Command.of("x"), 1, "", "E: You don't have enough free space in /v", 0, "")), True),
+        (CommandFailed(Result(Command.of("x"), 1, "", "E: Unable to locate package", 0, "")), False),
+    ],
+)
+def test_what_a_full_disk_says(error: BaseException, full: bool) -> None:
+    assert says_full(error) is full
