@@ -205,6 +205,5 @@ def test_destroy_with_volumes_leaves_nothing(vm1: Home) -> None:
     eventually(lambda: vm1.processes() == vm1.folders("domains") == [])
     assert vm1.folders("machines") == []
     assert vm1.ok("volume", "list").splitlines()[1:] == []
-    assert vm1.taps() == []
-    assert vm1.namespaces() == [vm1.network.namespace]
+    assert vm1.namespaces() == []
     assert "vm1" in vm1.refused("domain", "destroy", "vm1")

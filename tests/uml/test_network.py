@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -25,7 +26,8 @@ from gridvisor.core.places import Places
 from gridvisor.network import namespace
 from gridvisor.network.dhcp import Dhcp, Lease
 from gridvisor.network.namespace import HostNetwork, Tap, network_names
-from gridvisor.network.publish import Forwards
+from gridvisor.network.publish import check_free, forward
+from gridvisor.network.tap import add_tap, remove_tap
 from gridvisor.run.command import Command, Result
 from gridvisor.run.local import Local
 
@@ -49,6 +51,13 @@ def network(places: Places) -> HostNetwork:
 
 def inside(network: HostNetwork, *argv: str, check: bool = True) -> Result:
     return network.in_namespace(Local()).run(Command(argv), timeout_s=20, check=check)
+
+
+def with_tap(network: HostNetwork, tap: str) -> None:
+    """`ensure`, and a tap as the keeper of a guest makes it."""
+    network.ensure()
+    for argv in add_tap(network.namespace, tap, network.bridge):
+        Local().run(Command(argv), timeout_s=20)
 
 
 def link_names(network: HostNetwork) -> set[str]:
@@ -83,7 +92,7 @@ def free_port() -> int:
 
 
 def test_the_kernel_shows_bridge_and_tap_and_nothing_that_leads_out(network: HostNetwork) -> None:
-    network.add_tap("gv-a")
+    with_tap(network, "gv-a")
     links = {link["ifname"]: link for link in json.loads(inside(network, "ip", "-j", "-d", "address").stdout)}
     kinds = {name: link.get("linkinfo", {}).get("info_kind") for name, link in links.items()}
     assert kinds == {"lo": None, "xenbr0": "bridge", "gv-a": "tun"}
@@ -98,27 +107,26 @@ def test_the_kernel_shows_bridge_and_tap_and_nothing_that_leads_out(network: Hos
 
 
 def test_a_second_ensure_changes_nothing(network: HostNetwork) -> None:
-    network.add_tap("gv-a")
+    with_tap(network, "gv-a")
     before = inside(network, "ip", "-j", "address").stdout
     recorder = Failing(at=-1)
     again = HostNetwork(network.places, target=recorder)
     again.ensure()
-    again.add_tap("gv-a")
     assert inside(network, "ip", "-j", "address").stdout == before
-    assert recorder.ran == ["ip -json -details address show"] * 2
+    assert recorder.ran == ["ip -json -details address show"]
 
 
 def test_two_at_once_bring_up_one(places: Places) -> None:
     networks = [HostNetwork(places) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda pair: pair[1].add_tap(f"gv-{pair[0]}"), enumerate(networks)))
+        list(pool.map(lambda pair: with_tap(pair[1], f"gv-{pair[0]}"), enumerate(networks)))
     assert {tap.name for tap in networks[0].taps()} == {f"gv-{i}" for i in range(8)}
     assert network_names(places) == ("default",)
 
 
 def test_two_networks_do_not_see_one_another(places: Places) -> None:
     one, two = HostNetwork(places, "one"), HostNetwork(places, "two")
-    one.add_tap("gv-same")
+    with_tap(one, "gv-same")
     two.ensure()
     assert link_names(two) == {"lo", "xenbr0"}
     other = HostNetwork(places, "three", subnet=IPv4Network("10.78.0.0/24"))
@@ -134,16 +142,13 @@ def knock(network: HostNetwork, address: str) -> str:
     return inside(network, sys.executable, "-c", code, address).stdout.strip()
 
 
-def test_only_bridges_that_exist_take_a_tap(network: HostNetwork) -> None:
-    network.ensure()
-    with pytest.raises(Refused, match="no bridge 'eth9'") as caught:
-        network.add_tap("gv-a", "eth9")
-    assert caught.value.hint == "its bridges: xenbr0"
-    with pytest.raises(Refused, match="not a tap"):
-        network.add_tap("lo")
-    with pytest.raises(Refused, match="not a tap"):
-        network.remove_tap("xenbr0")
-    assert network.taps() == ()
+def test_a_tap_that_a_killed_guest_left_is_replaced_and_removed(network: HostNetwork) -> None:
+    with_tap(network, "gv-a")
+    with_tap(network, "gv-a")
+    assert network.taps() == (Tap("gv-a", "xenbr0", in_use=False),)
+    for _ in range(2):
+        Local().run(Command(remove_tap(network.namespace, "gv-a")), timeout_s=20)
+        assert link_names(network) == {"lo", "xenbr0"}
 
 
 def test_another_subnet_is_refused_and_the_network_stays(network: HostNetwork) -> None:
@@ -154,20 +159,27 @@ def test_another_subnet_is_refused_and_the_network_stays(network: HostNetwork) -
 
 
 def test_a_tap_that_a_guest_holds_keeps_the_network(network: HostNetwork) -> None:
-    network.add_tap("gv-a")
-    holder = subprocess.Popen(
-        ["nsenter", f"--net=/run/netns/{network.namespace}", sys.executable, "-c", HOLD_TAP, "gv-a"],
-        stdout=subprocess.PIPE,
-    )
-    with holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    with_tap(network, "gv-a")
+    with tap_held(network, "gv-a"):
         assert network.taps() == (Tap("gv-a", "xenbr0", in_use=True),)
         with pytest.raises(Refused, match="Guests run in network 'default', on gv-a"):
             network.remove()
-        holder.kill()
+        assert not network.remove_if_idle(lambda: False)
     network.remove()
     assert not network.exists()
+
+
+@contextmanager
+def tap_held(network: HostNetwork, tap: str) -> Iterator[None]:
+    """The tap is open, as a guest has it."""
+    argv = ["nsenter", f"--net=/run/netns/{network.namespace}", sys.executable, "-c", HOLD_TAP, tap]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        try:
+            assert holder.stdout.readline() == b"held\n"
+            yield
+        finally:
+            holder.kill()
 
 
 HOLD_TAP = """
@@ -180,14 +192,60 @@ time.sleep(60)
 
 
 def test_remove_leaves_nothing(network: HostNetwork) -> None:
-    network.add_tap("gv-a")
+    with_tap(network, "gv-a")
     Dhcp(network).add(Lease("00:16:3e:00:00:05", GUEST, "vm5"))
-    Forwards(network).publish("vm5", free_port(), address=GUEST, guest_port=80)
-    assert len(left_overs(network)) == 3  # the namespace, dnsmasq, socat
+    assert len(left_overs(network)) == 2  # the namespace, dnsmasq
     network.remove()
     eventually_nothing_left(network)
     assert not network.folder.exists()
     network.remove()
+
+
+def test_an_idle_network_goes_with_all_that_runs_for_it(network: HostNetwork) -> None:
+    with_tap(network, "gv-a")
+    Dhcp(network).add(Lease("00:16:3e:00:00:05", GUEST, "vm5"))
+    assert not network.remove_if_idle(lambda: True)
+    assert len(left_overs(network)) == 2
+    assert network.remove_if_idle(lambda: False)
+    eventually_nothing_left(network)
+    assert network.remove_if_idle(lambda: False)
+
+
+def test_whoever_is_about_to_use_a_network_keeps_it(network: HostNetwork) -> None:
+    with network.users():
+        network.ensure()
+        with network.users():
+            assert not network.remove_if_idle(lambda: False)
+        assert not network.remove_if_idle(lambda: False)
+        assert network.exists()
+    assert network.remove_if_idle(lambda: False)
+    assert not network.exists()
+
+
+USE = """
+import sys
+from pathlib import Path
+from gridvisor.core.places import Places
+from gridvisor.network.namespace import HostNetwork
+network = HostNetwork(Places(Path(sys.argv[1]), Path(sys.argv[2])))
+for _ in range(20):
+    with network.users():
+        network.ensure()
+        assert network.exists()
+"""
+
+
+def test_users_and_removers_at_once(network: HostNetwork) -> None:
+    """Nobody who holds `users` ever loses the network, and once nobody does it goes."""
+    argv = [sys.executable, "-c", USE, str(network.places.cache), str(network.places.state)]
+    users = [subprocess.Popen(argv) for _ in range(2)]
+    removed = 0
+    while any(user.poll() is None for user in users):
+        removed += network.exists() and network.remove_if_idle(lambda: False)
+    assert [user.returncode for user in users] == [0, 0]
+    network.remove_if_idle(lambda: False)
+    eventually_nothing_left(network)
+    assert removed or not network.exists()
 
 
 @dataclass
@@ -220,7 +278,7 @@ def test_failing_at_each_command_in_turn_leaves_nothing(places: Places) -> None:
         target = Failing(at)
         network = HostNetwork(places, target=target)
         try:
-            network.add_tap("gv-a")
+            network.ensure()
         except GridvisorError:
             failures += 1
             assert left_overs(network) == []
@@ -230,11 +288,12 @@ def test_failing_at_each_command_in_turn_leaves_nothing(places: Places) -> None:
     assert failures == 3  # add the namespace, look, set up
 
 
-def test_a_tap_that_fails_leaves_what_was_there(network: HostNetwork) -> None:
-    network.add_tap("gv-a")
+def test_an_ensure_that_fails_leaves_what_was_there(network: HostNetwork) -> None:
+    with_tap(network, "gv-a")
+    inside(network, "ip", "link", "set", "dev", "xenbr0", "down")
     for at in (0, 1):
         with pytest.raises(GridvisorError, match="made to fail"):
-            HostNetwork(network.places, target=Failing(at)).add_tap("gv-b")
+            HostNetwork(network.places, target=Failing(at)).ensure()
         assert [tap.name for tap in network.taps()] == ["gv-a"]
 
 
@@ -243,7 +302,7 @@ import sys
 from pathlib import Path
 from gridvisor.core.places import Places
 from gridvisor.network.namespace import HostNetwork
-HostNetwork(Places(Path(sys.argv[1]), Path(sys.argv[2]))).add_tap("gv-a")
+HostNetwork(Places(Path(sys.argv[1]), Path(sys.argv[2]))).ensure()
 """
 
 
@@ -262,8 +321,8 @@ local.Local.run = deadly
     argv = [sys.executable, "-c", die + ENSURE, str(network.places.cache), str(network.places.state)]
     status = subprocess.run(argv, check=False).returncode
     assert status == (0 if commands_done == 3 else -signal.SIGKILL)
-    network.add_tap("gv-a")
-    assert link_names(network) == {"lo", "xenbr0", "gv-a"}
+    network.ensure()
+    assert link_names(network) == {"lo", "xenbr0"}
     assert inside(network, "cat", "/proc/sys/net/ipv6/conf/default/disable_ipv6").stdout == "1\n"
 
 
@@ -309,72 +368,42 @@ def ask(port: int) -> bytes:
         return answer
 
 
-def test_a_published_port_answers_until_it_is_withdrawn(guest_service: HostNetwork) -> None:
-    forwards, port = Forwards(guest_service), free_port()
-    forwards.publish("vm1", port, address=IPv4Address("10.77.0.1"), guest_port=8080)
-    assert ask(port) == b"guest says hello"
-    assert [(one.domain, one.port, one.alive) for one in forwards.published()] == [("vm1", port, True)]
-    forwards.unpublish("other")
-    assert ask(port) == b"guest says hello"
-    forwards.unpublish("vm1")
-    assert forwards.published() == ()
+@contextmanager
+def published(network: HostNetwork, address: str) -> Iterator[int]:
+    """A port of this machine's 127.0.0.1 that leads to port 8080 of that address in the network."""
+    port = free_port()
+    argv = forward(network.namespace, port, address=IPv4Address(address), guest_port=8080)
+    with subprocess.Popen(argv, start_new_session=True) as forwarder:
+        try:
+            while (Path(f"/proc/{forwarder.pid}/net/tcp")).read_text().count(f":{port:04X} 00000000:0000 0A") == 0:
+                assert forwarder.poll() is None
+                time.sleep(0.005)
+            yield port
+        finally:
+            os.killpg(forwarder.pid, signal.SIGKILL)
+
+
+def test_a_published_port_answers_while_its_forwarder_runs(guest_service: HostNetwork) -> None:
+    with published(guest_service, "10.77.0.1") as port:
+        assert ask(port) == ask(port) == b"guest says hello"
+        with pytest.raises(Refused, match=f"Port {port} of 127.0.0.1 is taken"):
+            check_free(port)
     with pytest.raises(ConnectionRefusedError):
         ask(port)
-    forwards.unpublish("vm1")
+    check_free(port)
 
 
-def test_a_dead_forwarder_is_noticed_and_started_again(guest_service: HostNetwork) -> None:
-    forwards, port = Forwards(guest_service), free_port()
-
-    def publish() -> None:
-        forwards.publish("vm1", port, address=IPv4Address("10.77.0.1"), guest_port=8080)
-
-    publish()
-    pid = int((guest_service.folder / f"publish-{port}.pid").read_text().split()[0])
-    publish()
-    assert int((guest_service.folder / f"publish-{port}.pid").read_text().split()[0]) == pid
-    os.kill(pid, signal.SIGKILL)
-    while forwards.published()[0].alive:
-        time.sleep(0.01)
-    publish()
-    assert ask(port) == b"guest says hello"
-
-
-def test_a_taken_port_is_refused(guest_service: HostNetwork) -> None:
-    forwards = Forwards(guest_service)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        with pytest.raises(Refused, match=f"Port {port} of 127.0.0.1 is taken"):
-            forwards.publish("vm1", port, address=GUEST, guest_port=80)
-    assert forwards.published() == ()
-    forwards.publish("vm1", port, address=GUEST, guest_port=80)
-    with pytest.raises(Refused, match=f"Port {port} is published for 'vm1' already"):
-        forwards.publish("vm2", port, address=GUEST, guest_port=80)
-
-
-def test_failing_to_publish_leaves_nothing(network: HostNetwork) -> None:
+def test_a_published_port_of_a_guest_that_does_not_listen_closes(network: HostNetwork) -> None:
     network.ensure()
-    target = Failing(at=0)
-    forwards = Forwards(HostNetwork(network.places, target=target))
-    with pytest.raises(GridvisorError, match="made to fail"):
-        forwards.publish("vm1", free_port(), address=GUEST, guest_port=80)
-    assert forwards.published() == ()
-    assert left_overs(network) == [network.namespace]
+    with published(network, "10.77.0.1") as port:
+        assert ask_or_reset(port) == b""
 
 
-def test_nothing_listens_where_a_number_was_used_again(guest_service: HostNetwork) -> None:
-    """A pid file that tells of a process that ended, whose number another one has now: that one is let alone."""
-    forwards, port = Forwards(guest_service), free_port()
-    forwards.publish("vm1", port, address=GUEST, guest_port=80)
-    pid_file = guest_service.folder / f"publish-{port}.pid"
-    real = int(pid_file.read_text().split()[0])
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as bystander:
-        stale = pid_file.read_text()
-        pid_file.write_text(stale.replace(str(real), str(bystander.pid), 1))
-        forwards.unpublish("vm1")
-        assert bystander.poll() is None
-        bystander.kill()
-    os.killpg(real, signal.SIGKILL)
+def ask_or_reset(port: int) -> bytes:
+    try:
+        return ask(port)
+    except ConnectionResetError:
+        return b""
 
 
 @pytest.fixture
@@ -440,7 +469,22 @@ def test_dhcp_ends_with_its_last_lease_and_starts_again_when_killed(network: Hos
     assert dhcp.running()
     with pytest.raises(Refused, match=re.escape("10.77.0.5 is the address of 'vm5' already")):
         dhcp.add(Lease("00:16:3e:00:00:06", GUEST, "vm6"))
-    dhcp.remove("vm5")
+    dhcp.remove(["00:16:3e:00:00:06"])
+    assert dhcp.leases() == (lease,)
+    dhcp.remove([lease.mac])
+    assert not dhcp.running()
+    assert left_overs(network) == [network.namespace]
+
+
+def test_leases_of_a_network_that_went_with_a_reboot_are_void(network: HostNetwork) -> None:
+    network.ensure()
+    dhcp = Dhcp(network)
+    for number in (5, 6, 7):
+        dhcp.add(Lease(f"00:16:3e:00:00:0{number}", IPv4Address(f"10.77.0.{number}"), f"vm{number}"))
+    Local().run(Command.of("ip", "netns", "delete", network.namespace), timeout_s=20)
+    dhcp.remove(["00:16:3e:00:00:05"])
+    assert dhcp.leases() == ()
+    network.ensure()
     assert not dhcp.running()
     assert left_overs(network) == [network.namespace]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gridvisor.core.files import is_locked, locked, write_whole
+from gridvisor.core.files import is_locked, locked, try_locked, write_whole
 from gridvisor.core.places import Places
 
 HOLD = """
@@ -81,6 +81,21 @@ def test_a_lock_is_freed_by_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError), locked(tmp_path / "lock"):
         raise ValueError
     assert not is_locked(tmp_path / "lock")
+
+
+def test_a_shared_lock_keeps_out_only_who_wants_it_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "lock"
+    with try_locked(path) as alone:
+        assert alone
+        assert is_locked(path)
+    with locked(path, shared=True):
+        with locked(path, shared=True), try_locked(path) as alone:
+            assert not alone
+        with try_locked(path) as alone:
+            assert not alone
+    with try_locked(path) as alone, try_locked(path) as another:
+        assert (alone, another) == (True, False)
+    assert not is_locked(path)
 
 
 def test_threads_take_turns(tmp_path: Path) -> None:

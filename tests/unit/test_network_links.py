@@ -15,6 +15,7 @@ from gridvisor.network.links import Bridge, Link, missing, parse_links
 from gridvisor.network.namespace import HostNetwork
 from gridvisor.network.publish import forward
 from gridvisor.network.sockets import parse_sockets
+from gridvisor.network.tap import add_tap, remove_tap
 
 RECORDED = Path(__file__).parents[1] / "data" / "ip" / "6.1-address.json"
 BRIDGE = Bridge("xenbr0", "02:00:00:00:00:01", IPv4Interface("10.77.0.1/24"))
@@ -34,18 +35,16 @@ def test_unknown_output_is_said(text: str) -> None:
 
 
 def test_an_empty_namespace_gets_everything_the_bridge_last() -> None:
-    assert missing([replace(LO, up=False)], BRIDGE, tap="gv-a", onto="xenbr0") == [
+    assert missing([replace(LO, up=False)], BRIDGE) == [
         "link set dev lo up",
         "link add name xenbr0 address 02:00:00:00:00:01 type bridge stp_state 0 mcast_snooping 0",
         "address add 10.77.0.1/24 broadcast + dev xenbr0",
         "link set dev xenbr0 up",
-        "tuntap add dev gv-a mode tap",
-        "link set dev gv-a master xenbr0 up",
     ]
 
 
 def test_nothing_is_missing_when_all_is_there() -> None:
-    assert missing([LO, XENBR0, TAP], BRIDGE, tap="gv-a", onto="xenbr0") == []
+    assert missing([LO, XENBR0, TAP], BRIDGE) == []
 
 
 @pytest.mark.parametrize(
@@ -53,12 +52,10 @@ def test_nothing_is_missing_when_all_is_there() -> None:
     [
         ([LO, replace(XENBR0, up=False), TAP], "link set dev xenbr0 up"),
         ([LO, replace(XENBR0, addresses=()), TAP], "address add 10.77.0.1/24 broadcast + dev xenbr0"),
-        ([LO, XENBR0, replace(TAP, master=None)], "link set dev gv-a master xenbr0 up"),
-        ([LO, XENBR0, replace(TAP, up=False)], "link set dev gv-a master xenbr0 up"),
     ],
 )
 def test_only_what_is_missing_is_done(links: list[Link], line: str) -> None:
-    assert missing(links, BRIDGE, tap="gv-a", onto="xenbr0") == [line]
+    assert missing(links, BRIDGE) == [line]
 
 
 @pytest.fixture
@@ -77,11 +74,10 @@ def test_bad_names_of_networks(network: HostNetwork, name: str) -> None:
         HostNetwork(network.places, name)
 
 
-@pytest.mark.parametrize("tap", ["", "a b", "x\nlink del lo", "a" * 16, "-x", "a/b", "."])
-def test_bad_names_of_taps_reach_no_command(network: HostNetwork, tap: str) -> None:
-    for verb in (network.add_tap, network.remove_tap):
-        with pytest.raises(Refused, match="network interface"):
-            verb(tap)
+@pytest.mark.parametrize("bridge", ["", "a b", "x\nlink del lo", "a" * 16, "-x", "a/b", "."])
+def test_bad_names_of_bridges_reach_no_command(network: HostNetwork, bridge: str) -> None:
+    with pytest.raises(Refused, match="network interface"):
+        replace(network, bridge=bridge)
 
 
 def test_not_root(network: HostNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +120,15 @@ def test_proxy_command() -> None:
     assert proxy_command("gv-1-x") == "nsenter --net=/run/netns/gv-1-x -- socat - TCP:%h:%p"
 
 
+def test_tap_replaces_what_was_left_and_is_removed() -> None:
+    assert add_tap("gv-1-x", "gv-a", "xenbr0") == (
+        remove_tap("gv-1-x", "gv-a"),
+        ("ip", "-netns", "gv-1-x", "tuntap", "add", "dev", "gv-a", "mode", "tap"),
+        ("ip", "-netns", "gv-1-x", "link", "set", "dev", "gv-a", "master", "xenbr0", "up"),
+    )
+    assert remove_tap("gv-1-x", "gv-a")[-3:] == ("sh", "gv-1-x", "gv-a")
+
+
 def test_forward() -> None:
     assert forward("gv-1-x", 8080, address=IPv4Address("10.77.0.5"), guest_port=80) == (
         "socat",
@@ -156,4 +161,4 @@ def test_sockets_of_proc_net_tcp() -> None:
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
         "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0\n"
     )
-    assert parse_sockets(table) == [(IPv4Address("127.0.0.1"), 8080, "0A")]
+    assert parse_sockets(table) == [(IPv4Address("127.0.0.1"), 8080)]

@@ -10,6 +10,7 @@ from gridvisor.app.capacity import check_disk, check_memory, outstanding_mib, ro
 from gridvisor.app.host import Host, require_root
 from gridvisor.app.image import base_image
 from gridvisor.app.machine import Machine
+from gridvisor.app.network import joined
 from gridvisor.app.volumes import (
     WantedVolume,
     attach,
@@ -28,9 +29,7 @@ from gridvisor.identity.model import Identity, Interface
 from gridvisor.identity.tarball import write_identity
 from gridvisor.image.inspect import network_style
 from gridvisor.image.store import Image
-from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, Nic, State, VolumeUse
-from gridvisor.network.address import tap_name
-from gridvisor.network.dhcp import Dhcp, Lease
+from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, State, VolumeUse
 from gridvisor.network.namespace import check_able
 from gridvisor.network.publish import check_free, forward
 from gridvisor.network.tap import add_tap, remove_tap
@@ -68,9 +67,7 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
     with bus.step("identity", where=domain.name):
         machine = host.machines.settle(domain, host.network.subnet)
         identity_id = _write_identity(domain, machine, volumes, host)
-    with bus.step("network", where=domain.name):
-        nics = _join(domain, machine, host)
-    with bus.step("domain", where=domain.name):
+    with joined(domain, machine, host) as nics, bus.step("domain", where=domain.name):
         guest = Guest(
             domain=domain,
             volumes=(
@@ -162,13 +159,3 @@ def _write_identity(domain: Domain, machine: Machine, volumes: tuple[Attachment,
     style = network_style(root.backing or root.path)
     write_whole(machine.folder / "known_hosts", known_hosts_line(str(machine.address), key))
     return write_identity(identity_files(identity, style), machine.folder / "identity.tar")
-
-
-def _join(domain: Domain, machine: Machine, host: Host) -> tuple[Nic, ...]:
-    """The guest's interfaces. Their taps are named by their MACs, which stay when the domain is renamed."""
-    if domain.vifs:
-        host.network.ensure()
-    if domain.vifs and domain.dhcp:
-        name = (domain.hostname or domain.name).partition(".")[0].replace("_", "-")
-        Dhcp(host.network).add(Lease(machine.macs[0], machine.address, name))
-    return tuple(Nic(mac, tap_name(host.places.tag, mac, 0)) for mac in machine.macs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gridvisor.app.host import Host
+from gridvisor.app.network import leave, remove_idle_network
 from gridvisor.app.volumes import users_of
 from gridvisor.monitor.protocol import NoSuchDomain
 from gridvisor.storage.files import FilePool, groups
@@ -16,11 +17,15 @@ def destroy_domain(host: Host, name: str, *, volumes: bool) -> None:
     machine = host.machines.find(name)
     try:
         used = [volume.path for volume in host.monitor.guest(name).volumes]
+        if machine is not None:
+            leave(machine, host)  # now, while nobody else can create a domain of that name and count on its lease
         host.monitor.destroy(name)
     except NoSuchDomain:
         if not volumes or machine is None:
             raise
         used = []
+        leave(machine, host)
+    remove_idle_network(host)
     if not volumes:
         return
     others = users_of(host.monitor)  # after a rename, a volume's name may be that of another domain

@@ -25,12 +25,28 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` alone; waits for another holder, and is freed by the kernel if we are killed."""
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` alone, or with others that hold it `shared`; freed by the kernel if we are killed.
+
+    Waits for those with whom it cannot be held.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def try_locked(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path` alone, as `locked` does, if nobody else holds it; whether we do is what it gives."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        alone = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            alone = False
+        yield alone
 
 
 def is_locked(path: Path) -> bool:

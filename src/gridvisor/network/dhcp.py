@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -60,13 +60,16 @@ class Dhcp:
                     raise Refused(f"{lease.address} is the address of '{other.name}' already.")
             self._serve([*others, lease])
 
-    def remove(self, name: str) -> None:
-        """Serve `name` no more; fine when it never was. Without leases the server ends."""
+    def remove(self, macs: Container[str]) -> None:
+        """Serve these cards no more; fine when they never were. Without leases the server ends.
+
+        By MAC, since a name may have gone to a later lease of another card.
+        """
         with self._network.lock():
             leases = self.leases()
-            left = [lease for lease in leases if lease.name != name]
+            left = [lease for lease in leases if lease.mac not in macs]
             if len(left) < len(leases):
-                self._serve(left)
+                self._serve(left if self._network.exists() else ())
 
     def leases(self) -> tuple[Lease, ...]:
         """What is served, sorted by MAC."""

@@ -57,11 +57,8 @@ class Bridge:
     address: IPv4Interface
 
 
-def missing(links: Sequence[Link], bridge: Bridge, *, tap: str | None = None, onto: str | None = None) -> list[str]:
-    """Lines for `ip -batch` that bring the namespace to what is wanted; none when it is all there.
-
-    `tap` is wanted as a port of the bridge `onto`. The bridge's own lines come first.
-    """
+def missing(links: Sequence[Link], bridge: Bridge) -> list[str]:
+    """Lines for `ip -batch` that bring the namespace to what is wanted; none when it is all there."""
     have = {link.name: link for link in links}
     lines = []
     if not have["lo"].up:
@@ -73,10 +70,4 @@ def missing(links: Sequence[Link], bridge: Bridge, *, tap: str | None = None, on
         lines.append(f"address add {bridge.address} broadcast + dev {bridge.name}")
     if now is None or not now.up:
         lines.append(f"link set dev {bridge.name} up")
-    if tap is not None:
-        port = have.get(tap)
-        if port is None:
-            lines.append(f"tuntap add dev {tap} mode tap")
-        if port is None or port.master != onto or not port.up:
-            lines.append(f"link set dev {tap} master {onto} up")
     return lines

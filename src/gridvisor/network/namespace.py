@@ -1,7 +1,8 @@
 """A network of guests: one network namespace with a bridge, a tap per guest, and no way in or out.
 
 Nothing is remembered in files: what exists is asked of the kernel, and found by the name of the namespace, which
-carries the tag of our state folder. The files in `folder` are those of helpers (DHCP, published ports) and may be lost.
+carries the tag of our state folder. The files in `folder` are those of its DHCP server and may be lost. A tap lives as
+long as its guest, whose keeper makes and removes it (tap.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from gridvisor.core.errors import Refused
 from gridvisor.core.events import Bus
-from gridvisor.core.files import locked
+from gridvisor.core.files import locked, try_locked
 from gridvisor.core.places import Places
 from gridvisor.core.undo import Undo
 from gridvisor.network.links import Bridge, Link, missing, parse_links
@@ -73,7 +74,10 @@ class HostNetwork:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise Refused(f"'{self.name}' cannot be the name of a network.", hint="small letters, digits and '-'")
-        _check_interface(self.bridge)
+        if not _INTERFACE.fullmatch(self.bridge):
+            raise Refused(
+                f"'{self.bridge}' cannot be the name of a network interface.", hint="at most 15 letters and digits"
+            )
         if self.subnet.prefixlen > 30:
             raise Refused(f"The subnet '{self.subnet}' has no room for guests.")
 
@@ -114,25 +118,6 @@ class HostNetwork:
         with self.lock():
             self._bring_up()
 
-    def add_tap(self, tap: str, bridge: str | None = None) -> None:
-        """`ensure`, with a tap of that name as a port of `bridge` (default: the network's own).
-
-        Raises Refused for a bridge that the network does not have.
-        """
-        _check_interface(tap)
-        with self.lock():
-            self._bring_up(tap, bridge or self.bridge)
-
-    def remove_tap(self, tap: str) -> None:
-        """Remove the tap; fine when it is not there. Raises Refused for an interface that is no tap."""
-        _check_interface(tap)
-        with self.lock():
-            for link in self._links() if self.exists() else ():
-                if link.name == tap and link.kind != "tun":
-                    raise Refused(f"'{tap}' in network '{self.name}' is not a tap, and stays.")
-                if link.name == tap:
-                    self._inside.run(Command.of("ip", "link", "delete", "dev", tap), timeout_s=_COMMAND_S)
-
     def taps(self) -> tuple[Tap, ...]:
         """The taps there are; none when the network does not exist."""
         links = self._links() if self.exists() else ()
@@ -147,45 +132,55 @@ class HostNetwork:
         with self.lock():
             if busy := [tap.name for tap in self.taps() if tap.in_use]:
                 raise Refused(f"Guests run in network '{self.name}', on {', '.join(busy)}.", hint="destroy them first")
-            for pid_file in sorted(self.folder.glob("*.pid")):
-                Detached(pid_file).stop()
-            self._delete()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._clear()
+
+    @contextmanager
+    def users(self) -> Iterator[None]:
+        """Keep `remove_if_idle` away: for whoever brings up the network and has no guest on it yet."""
+        with locked(self._users, shared=True):
+            yield
+
+    def remove_if_idle(self, in_use: Callable[[], bool]) -> bool:
+        """Remove the network, unless one of its `users` or a guest needs it; true when it is gone.
+
+        `in_use` tells whether a domain is there that may yet take its tap again, such as one that reboots just now.
+        """
+        # Two that end the last two domains wait for one another here: else each could leave it to the other.
+        with self.lock(), try_locked(self._users) as nobody_comes:
+            if not nobody_comes or in_use() or any(tap.in_use for tap in self.taps()):
+                return False
+            self._clear()
+            return True
+
+    @property
+    def _users(self) -> Path:
+        return self.folder.with_name(f"{self.name}.users.lock")
 
     @property
     def _inside(self) -> Wrapped:
         return self.in_namespace(self.target)
 
-    def _bring_up(self, tap: str | None = None, onto: str | None = None) -> None:
+    def _bring_up(self) -> None:
         check_able()
         mac = "02:" + hashlib.sha256(self.namespace.encode()).digest()[:5].hex(":")
         bridge = Bridge(self.bridge, mac, IPv4Interface((self.address, self.subnet.prefixlen)))
         with Undo(self.bus.note) as undo:
             if not self.exists():
-                self._delete()  # what a killed `ip netns add` left: a file, and no namespace behind it
-                undo.add(f"network {self.name}", self._delete)
+                self._clear()  # what a reboot left, or a killed `ip netns add`: a file, and no namespace behind it
+                undo.add(f"network {self.name}", self._clear)
                 self.target.run(Command.of("ip", "netns", "add", self.namespace), timeout_s=_COMMAND_S)
             links = self._links()
-            have = {link.name: link for link in links}
-            self._check_fits(links, tap, onto)
-            if tap is not None and tap not in have:
-                undo.add(f"tap {tap}", lambda: self._delete_link(tap))
-            if lines := missing(links, bridge, tap=tap, onto=onto):
+            self._check_fits(links)
+            if lines := missing(links, bridge):
                 # The bridge comes last of what shuts the namespace, so that one with a bridge is shut.
-                command = Command.of("ip", "-batch", "-") if self.bridge in have else script(_SHUT)
+                shut = any(link.name == self.bridge for link in links)
+                command = Command.of("ip", "-batch", "-") if shut else script(_SHUT)
                 batch = Command(command.argv, stdin="".join(f"{line}\n" for line in lines).encode())
                 self._inside.run(batch, timeout_s=_COMMAND_S)
 
-    def _check_fits(self, links: tuple[Link, ...], tap: str | None, onto: str | None) -> None:
-        bridges = {link.name for link in links if link.kind == "bridge"} | {self.bridge}
-        if onto is not None and onto not in bridges:
-            raise Refused(
-                f"Network '{self.name}' has no bridge '{onto}'.", hint=f"its bridges: {', '.join(sorted(bridges))}"
-            )
+    def _check_fits(self, links: tuple[Link, ...]) -> None:
         own = IPv4Interface((self.address, self.subnet.prefixlen))
         for link in links:
-            if link.name == tap and link.kind != "tun":
-                raise Refused(f"'{tap}' is taken in network '{self.name}' by an interface that is not a tap.")
             if link.name == self.bridge and link.addresses and own not in link.addresses:
                 raise Refused(
                     f"Network '{self.name}' exists with {link.addresses[0].network}, not with {self.subnet}.",
@@ -196,13 +191,13 @@ class HostNetwork:
         listing = Command.of("ip", "-json", "-details", "address", "show")
         return parse_links(self._inside.run(listing, timeout_s=_COMMAND_S).stdout)
 
-    def _delete_link(self, name: str) -> None:
-        if self.exists() and any(link.name == name for link in self._links()):
-            self._inside.run(Command.of("ip", "link", "delete", "dev", name), timeout_s=_COMMAND_S)
-
-    def _delete(self) -> None:
+    def _clear(self) -> None:
+        """End what runs for the network, and remove its namespace and its files; each may be absent."""
+        for pid_file in sorted(self.folder.glob("*.pid")):
+            Detached(pid_file).stop()
         if (NAMESPACES / self.namespace).exists():
             self.target.run(Command.of("ip", "netns", "delete", self.namespace), timeout_s=_COMMAND_S)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def is_namespace(name: str) -> bool:
@@ -218,11 +213,6 @@ def network_names(places: Places) -> tuple[str, ...]:
     prefix = f"gv-{places.tag}-"
     found = NAMESPACES.glob(f"{prefix}*") if NAMESPACES.is_dir() else ()
     return tuple(sorted(path.name.removeprefix(prefix) for path in found))
-
-
-def _check_interface(name: str) -> None:
-    if not _INTERFACE.fullmatch(name):
-        raise Refused(f"'{name}' cannot be the name of a network interface.", hint="at most 15 letters and digits")
 
 
 def check_able() -> None:
