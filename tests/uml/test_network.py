@@ -525,3 +525,19 @@ def read_offer(bootp: bytes) -> dict[str, str]:
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(ask_for_a_lease()))
+
+
+def test_a_network_of_two_bridges_forwards_nothing_between_them(places: Places) -> None:
+    subnets = (IPv4Network("10.20.0.0/24"), IPv4Network("10.20.1.0/24"))
+    network = HostNetwork(places, "one", subnet=subnets[0], bridge="site", more=(("farm", subnets[1]),))
+    network.ensure()
+    network.ensure()
+    shown = json.loads(inside(network, "ip", "-j", "address").stdout)
+    addresses = {link["ifname"]: [a["local"] for a in link["addr_info"]] for link in shown}
+    assert addresses == {"lo": ["127.0.0.1"], "site": ["10.20.0.1"], "farm": ["10.20.1.1"]}
+    assert len({link["address"] for link in shown}) == 3
+    assert inside(network, "cat", "/proc/sys/net/ipv4/ip_forward").stdout == "0\n"
+    with pytest.raises(Refused, match="exists with 10.20.1.0/24, not with 10.9.0.0/24"):
+        HostNetwork(
+            places, "one", subnet=subnets[0], bridge="site", more=(("farm", IPv4Network("10.9.0.0/24")),)
+        ).ensure()

@@ -1,4 +1,4 @@
-"""A network of guests: one network namespace with a bridge, a tap per guest, and no way in or out.
+"""A network of guests: one network namespace with a bridge or several, a tap per guest, and no way in or out.
 
 Nothing is remembered in files: what exists is asked of the kernel, and found by the name of the namespace, which
 carries the tag of our state folder. The files in `folder` are those of its DHCP server and may be lost. A tap lives as
@@ -22,6 +22,7 @@ from gridvisor.core.events import Bus
 from gridvisor.core.files import locked, try_locked
 from gridvisor.core.places import Places
 from gridvisor.core.undo import Undo
+from gridvisor.network.address import gateway_of
 from gridvisor.network.links import Bridge, Link, missing, parse_links
 from gridvisor.run.command import Command, script
 from gridvisor.run.detached import Detached
@@ -61,25 +62,28 @@ class Tap:
 class HostNetwork:
     """The network `name` on this machine. The host itself has the first address of `subnet`, on `bridge`.
 
-    Every verb may be called by several processes at once and again after any of them was killed.
+    `more` are further bridges with their subnets; the host has the first address of each, and forwards nothing between
+    them. Every verb may be called by several processes at once and again after any of them was killed.
     """
 
     places: Places
     name: str = "default"
     subnet: IPv4Network = field(default=IPv4Network("10.77.0.0/24"), kw_only=True)
     bridge: str = field(default="xenbr0", kw_only=True)
+    more: tuple[tuple[str, IPv4Network], ...] = field(default=(), kw_only=True)
     target: Target = field(default_factory=Local, kw_only=True)
     bus: Bus = field(default_factory=Bus, kw_only=True)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise Refused(f"'{self.name}' cannot be the name of a network.", hint="small letters, digits and '-'")
-        if not _INTERFACE.fullmatch(self.bridge):
-            raise Refused(
-                f"'{self.bridge}' cannot be the name of a network interface.", hint="at most 15 letters and digits"
-            )
-        if self.subnet.prefixlen > 30:
-            raise Refused(f"The subnet '{self.subnet}' has no room for guests.")
+        for bridge, subnet in self.segments:
+            if not _INTERFACE.fullmatch(bridge):
+                raise Refused(
+                    f"'{bridge}' cannot be the name of a network interface.", hint="at most 15 letters and digits"
+                )
+            if subnet.prefixlen > 30:
+                raise Refused(f"The subnet '{subnet}' has no room for guests.")
 
     @property
     def namespace(self) -> str:
@@ -87,9 +91,14 @@ class HostNetwork:
         return f"gv-{self.places.tag}-{self.name}"
 
     @property
+    def segments(self) -> tuple[tuple[str, IPv4Network], ...]:
+        """All bridges with their subnets, the network's own one first."""
+        return ((self.bridge, self.subnet), *self.more)
+
+    @property
     def address(self) -> IPv4Address:
         """The host's own address in the network."""
-        return self.subnet.network_address + 1
+        return gateway_of(self.subnet)
 
     @property
     def folder(self) -> Path:
@@ -162,28 +171,32 @@ class HostNetwork:
 
     def _bring_up(self) -> None:
         check_able()
-        mac = "02:" + hashlib.sha256(self.namespace.encode()).digest()[:5].hex(":")
-        bridge = Bridge(self.bridge, mac, IPv4Interface((self.address, self.subnet.prefixlen)))
         with Undo(self.bus.note) as undo:
             if not self.exists():
                 self._clear()  # what a reboot left, or a killed `ip netns add`: a file, and no namespace behind it
                 undo.add(f"network {self.name}", self._clear)
                 self.target.run(Command.of("ip", "netns", "add", self.namespace), timeout_s=_COMMAND_S)
             links = self._links()
-            self._check_fits(links)
-            if lines := missing(links, bridge):
-                # The bridge comes last of what shuts the namespace, so that one with a bridge is shut.
-                shut = any(link.name == self.bridge for link in links)
+            bridges = [self._wanted(bridge, subnet) for bridge, subnet in self.segments]
+            for bridge in bridges:
+                self._check_fits(links, bridge)
+            if lines := [line for bridge in bridges for line in missing(links, bridge)]:
+                # The bridges come last of what shuts the namespace, so that one with a bridge is shut.
+                shut = any(link.kind == "bridge" for link in links)
                 command = Command.of("ip", "-batch", "-") if shut else script(_SHUT)
                 batch = Command(command.argv, stdin="".join(f"{line}\n" for line in lines).encode())
                 self._inside.run(batch, timeout_s=_COMMAND_S)
 
-    def _check_fits(self, links: tuple[Link, ...]) -> None:
-        own = IPv4Interface((self.address, self.subnet.prefixlen))
+    def _wanted(self, bridge: str, subnet: IPv4Network) -> Bridge:
+        mac = "02:" + hashlib.sha256(f"{self.namespace}/{bridge}".encode()).digest()[:5].hex(":")
+        return Bridge(bridge, mac, IPv4Interface((gateway_of(subnet), subnet.prefixlen)))
+
+    def _check_fits(self, links: tuple[Link, ...], bridge: Bridge) -> None:
+        wanted = bridge.address.network
         for link in links:
-            if link.name == self.bridge and link.addresses and own not in link.addresses:
+            if link.name == bridge.name and link.addresses and bridge.address not in link.addresses:
                 raise Refused(
-                    f"Network '{self.name}' exists with {link.addresses[0].network}, not with {self.subnet}.",
+                    f"Network '{self.name}' exists with {link.addresses[0].network}, not with {wanted}.",
                     hint="remove it first, or take another name",
                 )
 
