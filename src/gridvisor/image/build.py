@@ -21,7 +21,7 @@ from gridvisor.core.places import Places
 from gridvisor.core.units import format_size
 from gridvisor.identity.network.style import NetworkStyle
 from gridvisor.image.inspect import has_init, network_style
-from gridvisor.image.recipe import Recipe, content_id, write_tree_tar
+from gridvisor.image.recipe import Recipe, content_id, recipe_id, write_tree_tar
 from gridvisor.image.store import Image, ImageStore
 from gridvisor.package.apt import Apt, PackageVersion, source_line
 from gridvisor.package.mirror import Mirror
@@ -98,6 +98,7 @@ def _build(
                 built_at=time.time(),
                 network=_network_style(disk, target=target),
                 has_init=has_init(disk, target=target),
+                recipe=recipe_id(recipe),
             )
             return store.publish(folder, image)
         finally:

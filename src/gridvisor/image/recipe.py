@@ -51,17 +51,42 @@ def debian_13() -> Recipe:
     )
 
 
+def extended(name: str, suite: str, *, packages: Sequence[str], steps: Sequence[str], size_mib: int) -> Recipe:
+    """Our base, on that `suite`, with packages and steps of others after its own."""
+    base = debian_13()
+    return Recipe(
+        name,
+        suite,
+        packages=(*base.packages, *(package for package in packages if package not in base.packages)),
+        trees=base.trees,
+        steps=(*base.steps, *steps),
+        size_mib=size_mib,
+    )
+
+
+def recipe_id(recipe: Recipe) -> str:
+    """Hex digits that are the same if and only if the recipe is, whatever versions a mirror has at the time."""
+    return _id({**_what(recipe), "packages": sorted(recipe.packages)})
+
+
 def content_id(recipe: Recipe, resolved: Sequence[PackageVersion]) -> str:
     """Hex digits that are the same if and only if everything that goes into the image is the same."""
-    what = {
+    packages = sorted(f"{one.name}={one.version}:{one.architecture}" for one in resolved)
+    return _id({**_what(recipe), "packages": packages})
+
+
+def _what(recipe: Recipe) -> dict[str, object]:
+    return {
         "format": FORMAT,
         "name": recipe.name,
         "suite": recipe.suite,
-        "packages": sorted(f"{one.name}={one.version}:{one.architecture}" for one in resolved),
         "files": [_described(entry) for entry in tree_entries(recipe.trees)],
         "steps": recipe.steps,
         "size_mib": recipe.size_mib,
     }
+
+
+def _id(what: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:SHOWN_DIGITS]
 
 

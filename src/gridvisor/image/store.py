@@ -27,7 +27,7 @@ class Image:
     """A root filesystem in the store. It never changes: volumes are copy-on-write files over `path`.
 
     `used_bytes` is what it takes on the disk, less than `size_bytes` as it is sparse; `built_at` is in seconds since
-    the epoch.
+    the epoch; `recipe` is the id of what it was made by, whatever the versions of its packages.
     """
 
     id: str
@@ -40,6 +40,7 @@ class Image:
     built_at: float
     network: NetworkStyle | None
     has_init: bool
+    recipe: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ class ImageStore:
                 hint="gridvisor image build, gridvisor image list",
             )
         return begun[0]
+
+    def made_by(self, recipe: str) -> Image | None:
+        """The newest image of the recipe with that id, None when there is none."""
+        return next((image for image in self.list() if image.recipe == recipe), None)
 
     def get(self, image_id: str) -> Image | None:
         """The image of exactly that id, None when it is not there."""
@@ -183,6 +188,7 @@ def record_of(folder: Path) -> Image | None:
             built_at=record["built_at"],
             network=NetworkStyle(record["network"]) if record["network"] else None,
             has_init=record["has_init"],
+            recipe=record.get("recipe", ""),
         )
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None

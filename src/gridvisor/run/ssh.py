@@ -85,14 +85,17 @@ class Ssh:
             options["ProxyCommand"] = self.proxy_command
         return ("ssh", "-T", *option_words(options), "--", self.host)
 
-    def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
-        """See Target.run."""
+    def local(self, command: Command) -> Command:
+        """The command that, run where ssh itself runs, runs `command` over there."""
         words = (*env_words(command.env), *command.argv)
         remote = shlex.join(("/bin/sh", "-c", _REPORT, "sh", *words))
         if any(isinstance(word, Secret) for word in words):
             remote = Secret(remote)
-        local = Command((*self.argv, remote), stdin=command.stdin)
-        result = self.via.run(local, timeout_s=timeout_s, check=False)
+        return Command((*self.argv, remote), stdin=command.stdin)
+
+    def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
+        """See Target.run."""
+        result = self.via.run(self.local(command), timeout_s=timeout_s, check=False)
         stderr = result.stderr
         if result.status == _SSH_FAILED:
             stderr = stderr.replace(f"{_CONFIRMED}\n", "")

@@ -25,7 +25,7 @@ class FakePool:
         """See VolumePool.find."""
         return self._volumes.get(checked_name(name))
 
-    def create(self, name: str, size_bytes: int) -> Volume:
+    def create(self, name: str, size_bytes: int, *, label: str | None = None) -> Volume:
         """See VolumePool.create."""
         return self._put(name, size_bytes, None)
 

@@ -18,9 +18,12 @@ from gridvisor.core.errors import Refused
 from gridvisor.core.files import locked
 from gridvisor.core.places import Places
 from gridvisor.core.units import format_size
+from gridvisor.run.command import Command
+from gridvisor.run.local import Local
 from gridvisor.storage.pool import NAME, Volume, checked_name
 
 _WORK = ".work-"
+_MKE2FS_S = 300.0
 
 
 class FilePool:
@@ -44,14 +47,14 @@ class FilePool:
             facts = json.loads((folder / "volume.json").read_text())
         except FileNotFoundError:
             return None
-        disk = folder / "data" / "disk"
+        disk = self.path_of(name)
         used_bytes = disk.stat().st_blocks * 512 if disk.exists() else 0
         backing = None if facts["backing"] is None else Path(facts["backing"])
         return Volume(self._group, name, disk, facts["size_bytes"], used_bytes, backing)
 
-    def create(self, name: str, size_bytes: int) -> Volume:
+    def create(self, name: str, size_bytes: int, *, label: str | None = None) -> Volume:
         """See VolumePool.create."""
-        return self._make(name, size_bytes, None)
+        return self._make(name, size_bytes, None, label)
 
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
@@ -67,7 +70,11 @@ class FilePool:
                 raise Refused(f"'{folder}' is not a volume that gridvisor made; it is left alone.")
             folder.rename(work / name)
 
-    def _make(self, name: str, size_bytes: int, backing: Path | None) -> Volume:
+    def path_of(self, name: str) -> Path:
+        """Where the bytes of a volume of that name are, or would be."""
+        return self._folder / checked_name(name) / "data" / "disk"
+
+    def _make(self, name: str, size_bytes: int, backing: Path | None, label: str | None = None) -> Volume:
         folder = self._folder / checked_name(name)
         with self._work() as work:
             if folder.exists():
@@ -75,6 +82,9 @@ class FilePool:
             (work / name / "data").mkdir(parents=True)
             if backing is None:
                 _make_sparse(work / name / "data" / "disk", size_bytes)
+            if label is not None:
+                words = ("mke2fs", "-q", "-t", "ext4", "-m", "0", "-L", label, str(work / name / "data" / "disk"))
+                Local().run(Command(words), timeout_s=_MKE2FS_S)
             facts = {"size_bytes": size_bytes, "backing": None if backing is None else str(backing)}
             (work / name / "volume.json").write_text(json.dumps(facts))
             (work / name).rename(folder)

@@ -50,8 +50,8 @@ class VolumePool(Protocol):
     def find(self, name: str) -> Volume | None:
         """The volume of that name, or None."""
 
-    def create(self, name: str, size_bytes: int) -> Volume:
-        """A new empty volume. Raises Refused when the name is taken."""
+    def create(self, name: str, size_bytes: int, *, label: str | None = None) -> Volume:
+        """A new empty volume; with `label`, it holds an empty ext4 of that label. Raises Refused for a taken name."""
 
     def clone(self, name: str, image: Path) -> Volume:
         """A new volume that begins as a copy of `image`, which must not change as long as the volume is there."""
