@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,21 @@ def check_memory(wanted_mib: int, *, has: Room, outstanding: int) -> None:
         hint=f"a domain of {fits_mib} MiB fits: memory={fits_mib}"
         if fits_mib >= 64
         else "destroy another domain first",
+    )
+
+
+def check_site_memory(wanted_mib: Mapping[str, int], *, has: Room, outstanding: int, freed_mib: int = 0) -> None:
+    """Raise Refused, with the sum, when these machines do not all fit; `freed_mib` is what ends before they begin."""
+    needed_mib = sum(mib + GUEST_OVERHEAD_MIB for mib in wanted_mib.values())
+    free_mib = has.memory_mib - HOST_RESERVE_MIB - outstanding + freed_mib
+    if needed_mib <= free_mib:
+        return
+    each = ", ".join(f"{name} {mib}" for name, mib in wanted_mib.items())
+    raise Refused(
+        f"Not enough memory: {len(wanted_mib)} machines need {needed_mib} MiB ({each}; {GUEST_OVERHEAD_MIB} more for"
+        f" each). This machine has {has.memory_mib} MiB available, keeps {HOST_RESERVE_MIB} for itself and has promised"
+        f" {outstanding} more to running domains, which leaves {max(0, free_mib)}.",
+        hint="give machines less 'memory' or a smaller 'count' in the site file, or end other domains",
     )
 
 

@@ -28,8 +28,10 @@ def places() -> Places:
     return Places.of(os.environ, uid=os.geteuid())
 
 
-def open_host(*, run: str | None = None) -> Host:
+def open_host(*, run: str | None = None, sink: Sink | None = None) -> Host:
     """The host that commands act on. With `run`, the verb's name, its events are kept in a run folder as well.
+
+    `sink` shows progress in place of the lines on stderr.
 
     Raises Refused for a user who would look at folders of their own, while domains are root's.
     """
@@ -37,7 +39,7 @@ def open_host(*, run: str | None = None) -> Host:
 
     if "GRIDVISOR_HOME" not in os.environ:
         require_root()
-    sinks: list[Sink] = [Terminal(sys.stderr)]
+    sinks: list[Sink] = [sink or Terminal(sys.stderr)]
     if run is not None and os.geteuid() == 0:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         sinks.append(JsonLines(places().state / "runs" / f"{stamp}-{run}-{os.getpid()}" / "events.jsonl"))

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gridvisor import __version__
-from gridvisor.cli import doctor, domain, image, kernel, volume
+from gridvisor.cli import doctor, domain, image, kernel, site, volume
 from gridvisor.core.errors import ExitCode, GridvisorError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+site.register(app)
 app.add_typer(domain.app, name="domain")
 app.add_typer(image.app, name="image")
 app.add_typer(kernel.app, name="kernel")

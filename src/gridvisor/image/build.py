@@ -139,6 +139,9 @@ def mmdebstrap_argv(recipe: Recipe, mirror: Mirror, *, folder: Path, debs: Path)
     hooks = [
         f'--setup-hook=mkdir -p "$1{_ARCHIVES}"',
         f"--setup-hook=sync-in {shlex.quote(str(debs))} {_ARCHIVES}",
+        # Some packages ask for this machine's whole name while they are installed, and fail when nobody knows it
+        # (nordugrid-arc-arex 7.0, for its test certificates). The guest's own /etc/hosts comes with its identity.
+        '--essential-hook=echo "127.0.0.1 localhost $(hostname).localdomain $(hostname)" >"$1/etc/hosts"',
         # Before the steps, which may remove packages again.
         f'--customize-hook=chroot "$1" dpkg-query -W --showformat={_FORMAT} >"$1{_INSTALLED}"',
         f"--customize-hook=sync-out {_ARCHIVES} {shlex.quote(str(folder / 'debs'))}",
@@ -146,7 +149,7 @@ def mmdebstrap_argv(recipe: Recipe, mirror: Mirror, *, folder: Path, debs: Path)
         f"--customize-hook=tar-in {shlex.quote(str(folder / 'tree.tar'))} /",
         *(f'--customize-hook=chroot "$1" /bin/sh -euc {shlex.quote(step)}' for step in recipe.steps),
         # Lent to the chroot from this machine, and nothing for guests: the proxy may have a password.
-        '--customize-hook=cd "$1/etc" && rm -f apt/apt.conf.d/99mmdebstrap resolv.conf hostname',
+        '--customize-hook=cd "$1/etc" && rm -f apt/apt.conf.d/99mmdebstrap resolv.conf hostname hosts',
     ]
     return (
         *("setpriv", "--pdeathsig", "TERM", "--"),

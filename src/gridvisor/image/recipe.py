@@ -14,7 +14,7 @@ from gridvisor.core.errors import Refused
 from gridvisor.package.apt import PackageVersion
 
 # Changed whenever the same recipe and packages would give another image than before.
-FORMAT = 1
+FORMAT = 2
 SHOWN_DIGITS = 16
 
 _DATA = Path(__file__).parent / "base"

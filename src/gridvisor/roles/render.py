@@ -26,7 +26,7 @@ def render(role: Role, context: Context) -> tuple[IdentityEntry, ...]:
     Raises InputError with every template that cannot be rendered, at its line.
     """
     problems: list[Problem] = []
-    entries = []
+    entries: list[IdentityEntry] = []
     names = context.names()
     for path, source in sorted(_files(role.trees).items()):
         if source.is_symlink():

@@ -96,7 +96,9 @@ def _check_machine(document: Document[Site], name: str, spec: MachineSpec, role:
             hint = f"add under 'networks': {network}: 10.20.9.0/24"
             yield document.problem(f"the role '{role.name}' needs a network '{network}'", *at, at_key=True, hint=hint)
     if spec.memory_mib is not None and spec.memory_mib < LEAST_MIB:
-        yield document.problem(f"{spec.memory_mib} MiB are too few; no guest boots in less than {LEAST_MIB} MiB", *at, "memory")
+        yield document.problem(
+            f"{spec.memory_mib} MiB are too few; no guest boots in less than {LEAST_MIB} MiB", *at, "memory"
+        )
     for volume in spec.volumes:
         if volume not in role.volumes:
             hint = f"it has: {', '.join(role.volumes)}" if role.volumes else "it has none"

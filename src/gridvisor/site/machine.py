@@ -117,6 +117,6 @@ def _with_gateway(cards: list[Card], role: Role, gateways: Mapping[str, IPv4Addr
 
 def _volumes(spec: MachineSpec, role: Role) -> dict[str, RoleVolume]:
     return {
-        name: RoleVolume(size_mib=spec.volumes[name], mount=volume.mount) if name in spec.volumes else volume
+        name: volume.model_copy(update={"size_mib": spec.volumes.get(name, volume.size_mib)})
         for name, volume in role.volumes.items()
     }

@@ -72,7 +72,8 @@ def _ports(value: object) -> object:
 
 
 Mib = Annotated[
-    int, BeforeValidator(_mib, json_schema_input_type=Annotated[str, StringConstraints(pattern=r"^[0-9.]+ *[MGT]i?B?$")])
+    int,
+    BeforeValidator(_mib, json_schema_input_type=Annotated[str, StringConstraints(pattern=r"^[0-9.]+ *[MGT]i?B?$")]),
 ]
 Network = Annotated[IPv4Network, BeforeValidator(_network, json_schema_input_type=str)]
 Address = Annotated[IPv4Address, BeforeValidator(_address, json_schema_input_type=str)]

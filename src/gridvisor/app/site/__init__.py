@@ -1,0 +1,1 @@
+"""The stories of a whole site: up, status, run, check, logs, down, destroy."""

@@ -1,0 +1,135 @@
+"""A site on this host: where its parts are, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from gridvisor.app.host import Host
+from gridvisor.core.errors import Refused
+from gridvisor.core.files import locked
+from gridvisor.identity.authority import Authority
+from gridvisor.identity.keys import access_key
+from gridvisor.identity.site_secrets import SiteSecrets
+from gridvisor.monitor.protocol import DomainRow
+from gridvisor.network.connect import ssh_argv
+from gridvisor.network.namespace import HostNetwork
+from gridvisor.run.ssh import Ssh, socket_folder
+from gridvisor.run.wrapped import netns
+from gridvisor.site.machine import Machine
+from gridvisor.site.model import Site
+from gridvisor.storage.files import FilePool
+
+SEPARATOR = "."
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """`site` with its `machines` on `host`. Nothing is made by making one of these."""
+
+    host: Host
+    site: Site
+    machines: tuple[Machine, ...]
+
+    @property
+    def folder(self) -> Path:
+        """What of the site outlives its machines: keys, certificates, its last file. For root only."""
+        return self.host.places.state / "sites" / self.site.site
+
+    @property
+    def pool_name(self) -> str:
+        """The group of the site's volumes; nobody's disk is called so by accident."""
+        return f"site.{self.site.site}"
+
+    @property
+    def pool(self) -> FilePool:
+        """The volumes of the site and of nothing else."""
+        return FilePool(self.host.places, self.pool_name)
+
+    @cached_property
+    def authority(self) -> Authority:
+        """The test CA of the site, with a certificate on its revocation list that probes show around in vain."""
+        authority = Authority.open(self.folder / "authority", self.site.site)
+        authority.revoked(self.site.users[0].name)
+        return authority
+
+    @property
+    def secrets(self) -> SiteSecrets:
+        """Keys that its services share."""
+        return SiteSecrets(self.folder / "secrets")
+
+    @cached_property
+    def network(self) -> HostNetwork:
+        """The site's own network: a bridge for each network of the site file, all in one namespace."""
+        (bridge, subnet), *more = self.site.networks.items()
+        return HostNetwork(
+            self.host.places,
+            f"site-{self.site.site}",
+            subnet=subnet,
+            bridge=bridge,
+            more=tuple(more),
+            target=self.host.target,
+            bus=self.host.bus,
+        )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the site alone: one command changes it at a time."""
+        with locked(self.folder.with_name(f"{self.site.site}.lock")):
+            yield
+
+    def machine(self, name: str) -> Machine:
+        """The machine of that name. Raises Refused when the site has none."""
+        for machine in self.machines:
+            if machine.name == name:
+                return machine
+        known = ", ".join(machine.name for machine in self.machines)
+        raise Refused(f"The site '{self.site.site}' has no machine '{name}'.", hint=f"its machines: {known}")
+
+    def of_role(self, role: str) -> tuple[Machine, ...]:
+        """Its machines of that role, in the order of the site file."""
+        return tuple(machine for machine in self.machines if machine.role.name == role)
+
+    def folder_of(self, machine: Machine) -> Path:
+        """The machine's own folder: its keys, its identity, and what was last done to it."""
+        return self.folder / "machines" / machine.name
+
+    def domain_name(self, machine: Machine) -> str:
+        """How the monitor knows the machine: two sites may have machines of the same name."""
+        return f"{self.site.site}{SEPARATOR}{machine.name}"
+
+    def rows(self) -> dict[str, DomainRow]:
+        """The domains of this site that the monitor shows, by the machine's name; also of machines it has no more."""
+        prefix = f"{self.site.site}{SEPARATOR}"
+        return {row.name.removeprefix(prefix): row for row in self.host.monitor.list() if row.name.startswith(prefix)}
+
+    def login_argv(self, machine: Machine, command: Sequence[str] = ()) -> list[str]:
+        """The argv that opens ssh to the machine as root for a person: a shell, or `command`."""
+        return ssh_argv(
+            self.network.namespace,
+            address_of(machine),
+            key=access_key(self.host.places.state / "keys").private_path,
+            known_hosts=self.folder_of(machine) / "known_hosts",
+            command=command,
+        )
+
+    def ssh(self, machine: Machine, *, connect_timeout_s: int = 10) -> Ssh:
+        """The machine as a place to run commands, as root; one connection serves many commands."""
+        return Ssh(
+            host=str(address_of(machine)),
+            user="root",
+            sockets=socket_folder({}, uid=0),
+            identity=access_key(self.host.places.state / "keys").private_path,
+            known_hosts=self.folder_of(machine) / "known_hosts",
+            connect_timeout_s=connect_timeout_s,
+            via=netns(self.host.target, self.network.namespace),
+        )
+
+
+def address_of(machine: Machine) -> IPv4Address:
+    """Where the host reaches the machine."""
+    return machine.interfaces[0].address

@@ -1,0 +1,73 @@
+"""The ends of a site: `down` keeps what its machines wrote, `destroy` keeps nothing but, if asked to, data."""
+
+from __future__ import annotations
+
+import shutil
+
+from gridvisor.app.host import require_root
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.guest import site_volumes
+from gridvisor.app.wait import wait_until_gone
+from gridvisor.core.errors import TimedOut
+from gridvisor.monitor.protocol import DomainRow, State, VolumeUse
+
+
+def down(deployment: Deployment, *, timeout_s: float) -> None:
+    """Ask all machines to power off, and end those that have not after `timeout_s`; volumes and keys stay."""
+    require_root()
+    with deployment.held():
+        rows = list(deployment.rows().values())
+        with deployment.host.bus.step("power off", where=deployment.site.site):
+            _power_off(deployment, rows, timeout_s)
+        deployment.network.remove_if_idle(lambda: bool(deployment.rows()))
+
+
+def destroy(deployment: Deployment, *, keep_data: bool) -> None:
+    """End all machines at once and remove volumes, keys, certificates and network of this site, and nothing else.
+
+    With `keep_data` its data volumes stay, and the site's next life finds them.
+    """
+    require_root()
+    with deployment.held():
+        bus, where = deployment.host.bus, deployment.site.site
+        with bus.step("end machines", where=where):
+            for row in deployment.rows().values():
+                deployment.host.monitor.destroy(row.name)
+        with bus.step("remove volumes", where=where):
+            kept = data_volumes(deployment) if keep_data else ()
+            for volume in deployment.pool.list():
+                if volume.name not in kept:
+                    deployment.pool.remove(volume.name)
+        deployment.network.remove_if_idle(lambda: False)
+        shutil.rmtree(deployment.folder, ignore_errors=True)
+
+
+def data_volumes(deployment: Deployment) -> tuple[str, ...]:
+    """The names of the site's volumes that hold users' data: all but those that its machines boot from or swap to."""
+    replaceable = {
+        volume.name
+        for machine in deployment.machines
+        for volume in site_volumes(machine)
+        if volume.use is not VolumeUse.DATA
+    }
+    return tuple(
+        volume.name
+        for volume in deployment.pool.list()
+        if volume.name not in replaceable and not volume.name.endswith(("-disk", "-swap"))
+    )
+
+
+def _power_off(deployment: Deployment, rows: list[DomainRow], timeout_s: float) -> None:
+    monitor = deployment.host.monitor
+    live = [row.name for row in rows if row.state is State.RUNNING]
+    for row in rows:
+        if row.state is State.RUNNING:
+            monitor.shutdown(row.name)
+        else:
+            monitor.destroy(row.name)
+    try:
+        wait_until_gone(deployment.host, live, timeout_s=timeout_s)
+    except TimedOut as error:
+        deployment.host.bus.warn(f"{error.message}; ended as if the power failed")
+        for row in deployment.rows().values():
+            monitor.destroy(row.name)

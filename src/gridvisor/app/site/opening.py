@@ -1,0 +1,71 @@
+"""From what the user named to a site on this host: a site file, or a site that was brought up before."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from gridvisor.app.host import Host
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.core.errors import Refused
+from gridvisor.core.files import write_whole
+from gridvisor.core.places import Places
+from gridvisor.site.check import load_site
+
+DEFAULT_FILE = Path("site.yaml")
+_FILE = "site.yaml"
+_ROLES = "roles"
+
+
+def site_names(places: Places) -> tuple[str, ...]:
+    """The sites that were brought up here and not destroyed since."""
+    root = places.state / "sites"
+    return tuple(sorted(path.parent.name for path in root.glob(f"*/{_FILE}")))
+
+
+def site_file(places: Places, named: str | None) -> Path:
+    """The site file that `named` means: a path, the name of a known site, or if None the obvious one.
+
+    Raises Refused when there is none, or when it could be several.
+    """
+    names = site_names(places)
+    if named is None:
+        if DEFAULT_FILE.exists():
+            return DEFAULT_FILE
+        if len(names) == 1:
+            return places.state / "sites" / names[0] / _FILE
+        raise Refused(
+            "Which site? There is no site.yaml here" + (f", and {len(names)} sites are up." if names else "."),
+            hint=f"name one: {', '.join(names)}" if names else "gridvisor up examples/kiam.yaml",
+        )
+    if named in names:
+        return places.state / "sites" / named / _FILE
+    path = Path(named)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or "/" in named:
+        raise Refused(f"There is no file '{named}'.")
+    known = f"known sites: {', '.join(names)}" if names else "no site was brought up yet: gridvisor up FILE"
+    raise Refused(f"There is neither a site nor a file '{named}'.", hint=known)
+
+
+def open_deployment(host: Host, named: str | None) -> Deployment:
+    """The site that `named` means (see `site_file`), read and checked. Raises InputError with all its problems."""
+    site, machines = load_site(site_file(host.places, named))
+    return Deployment(host, site, machines)
+
+
+def keep_site_file(deployment: Deployment, file: Path) -> None:
+    """Keep a copy of the site file and of the roles beside it, by which all other commands know the site."""
+    folder = deployment.folder
+    if file.resolve().parent == folder.resolve():
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own, new = folder / _ROLES, folder / f".{_ROLES}"
+    shutil.rmtree(new, ignore_errors=True)
+    if (file.parent / _ROLES).is_dir():
+        shutil.copytree(file.parent / _ROLES, new, symlinks=True)
+    shutil.rmtree(own, ignore_errors=True)
+    if new.is_dir():
+        new.rename(own)
+    write_whole(folder / _FILE, file.read_bytes())

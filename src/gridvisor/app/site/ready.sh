@@ -1,0 +1,55 @@
+# Runs in a guest, as root. $1: units that must be active, one a word. Then, in pairs: what a check says, and the check.
+# Prints a line for each thing that it begins to wait for, "ready" at the end; "failed UNIT", the unit's last words and
+# status 1 as soon as a unit has failed: there is nothing to wait for then.
+units=$1
+shift
+
+failed() {
+    echo "failed $1"
+    systemctl status --no-pager --full --lines=25 "$1" 2>&1
+    exit 1
+}
+
+shown=
+say() {
+    [ "$shown" = "$1" ] || echo "$1"
+    shown=$1
+}
+
+while [ "$units" ]; do
+    states=$(systemctl is-active $units) || :
+    set -f
+    waiting=
+    for unit in $units; do
+        state=${states%%
+*}
+        states=${states#*
+}
+        case $state in
+            active) ;;
+            failed) failed "$unit" ;;
+            *) waiting="$waiting $unit" ;;
+        esac
+    done
+    [ "$waiting" ] || break
+    say "waiting for$waiting"
+    units=${waiting# }
+    sleep 0.3
+done
+
+while [ $# -ge 2 ]; do
+    tries=0
+    until why=$(timeout 20 /bin/sh -c "$2" 2>&1); do
+        say "waiting: $1"
+        tries=$((tries + 1))
+        # A service may die while we ask it; asked now and then, since systemctl costs more than most checks.
+        if [ $((tries % 10)) = 0 ]; then
+            for unit in $(systemctl list-units --state=failed --plain --no-legend | cut -d' ' -f1); do
+                failed "$unit"
+            done
+        fi
+        sleep 0.3
+    done
+    shift 2
+done
+echo ready

@@ -1,0 +1,229 @@
+"""The story of `up`: from what a site is to what its file says."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from gridvisor.app.capacity import GUEST_OVERHEAD_MIB, check_disk, check_site_memory, outstanding_mib, room
+from gridvisor.app.host import require_root
+from gridvisor.app.image import build
+from gridvisor.app.site.change import change_files
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.guest import entries_of, guest_of, identity_path, known_hosts_of, site_volumes
+from gridvisor.app.site.plan import Act, Desired, Observed, Step, plan
+from gridvisor.app.site.ready import Halted, wait_until_ready
+from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
+from gridvisor.core.deadline import Deadline
+from gridvisor.core.files import write_whole
+from gridvisor.core.parallel import each
+from gridvisor.identity.tarball import write_identity
+from gridvisor.image.recipe import Recipe, extended, recipe_id
+from gridvisor.image.store import Image
+from gridvisor.kernel.pack import KernelPack
+from gridvisor.monitor.protocol import State, VolumeUse
+from gridvisor.network.publish import check_free
+from gridvisor.site.machine import Machine
+
+BOOTING = {Act.CREATE, Act.RESTORE, Act.REPLACE}
+_AT_ONCE = 32  # machines; their work here is waiting for guests and tools
+
+
+@dataclass(frozen=True, slots=True)
+class Recipes:
+    """The recipe of each role's image, and the image where the store has one."""
+
+    deployment: Deployment
+
+    def of(self, machine: Machine) -> Recipe:
+        """The recipe of the machine's image. The role's tree is not in it: that belongs to each machine's identity."""
+        role, suite = machine.role, self.deployment.site.release
+        return extended(
+            f"{suite}-{role.name}",
+            suite,
+            packages=role.packages,
+            steps=[path.read_text() for path in role.prepare],
+            size_mib=role.size_mib,
+        )
+
+    def image(self, machine: Machine) -> Image | None:
+        """The newest image of that recipe; None when it has to be built."""
+        return self.deployment.host.images.made_by(recipe_id(self.of(machine)))
+
+
+def plan_up(deployment: Deployment) -> tuple[Step, ...]:
+    """What `up` would do now. Looks, and changes nothing but keys that are made on first use."""
+    images = {machine.role.name: Recipes(deployment).image(machine) for machine in deployment.machines}
+
+    def desired(machine: Machine) -> Desired | None:
+        image = images[machine.role.name]
+        if image is None:
+            return None
+        guest = guest_of(machine, deployment, image=image, pack=deployment.host.pack(), identity_id="")
+        return Desired(guest, digests(entries_of(machine, deployment)))
+
+    return plan(deployment.machines, observe(deployment), desired)
+
+
+def observe(deployment: Deployment) -> dict[str, Observed]:
+    """What is there of the site: by machine, of those it has no more too."""
+    monitor = deployment.host.monitor
+    rows = deployment.rows()
+    roots = {volume.name.removesuffix("-disk") for volume in deployment.pool.list() if volume.name.endswith("-disk")}
+    names = rows.keys() | roots
+    folders = deployment.folder / "machines"
+    return {
+        name: Observed(
+            row=rows.get(name),
+            guest=monitor.guest(rows[name].name) if name in rows else None,
+            record=read_record(folders / name),
+            has_root=name in roots,
+        )
+        for name in names
+    }
+
+
+def up(deployment: Deployment, show: Callable[[Sequence[Step]], None], *, timeout_s: float) -> tuple[Step, ...]:
+    """Plan, `show` the plan and carry it out; on return the services of all machines answer.
+
+    When one machine fails, the others are not waited for any more; all failures are raised together, and the machines
+    stay for a look. May be killed at any moment and called again.
+    """
+    require_root()
+    deadline = Deadline.after(timeout_s)
+    with deployment.held():
+        steps = plan_up(deployment)
+        show(steps)
+        _refuse_what_does_not_fit(deployment, steps)
+        images = _images(deployment, steps)
+        pack = deployment.host.pack()
+        with deployment.network.users():
+            deployment.network.ensure()
+            work = _Work(deployment, images, pack, deadline, threading.Event())
+            try:
+                each([step for step in steps if step.machine], work.carry_out, workers=_AT_ONCE)
+            except ExceptionGroup as group:
+                raise group.subgroup(lambda error: not isinstance(error, Halted)) or group from None
+            each([step for step in steps if not step.machine], work.remove, workers=_AT_ONCE)
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    deployment: Deployment
+    images: dict[str, Image]
+    pack: KernelPack
+    deadline: Deadline
+    failed: threading.Event
+
+    def carry_out(self, step: Step) -> None:
+        """One machine, all the way until its services answer; nobody goes on waiting once one has failed."""
+        try:
+            self._carry_out(step)
+        except Exception:
+            self.failed.set()
+            raise
+
+    def _carry_out(self, step: Step) -> None:
+        assert step.machine is not None
+        if step.act in BOOTING:
+            self._boot(step.machine, anew=step.act is Act.REPLACE)
+        elif step.act is Act.CHANGE:
+            self._change(step.machine)
+        with self.deployment.host.bus.step("services answer", where=step.name):
+            wait_until_ready(step.machine, self.deployment, self.deadline, self.failed)
+        note_ready(self.deployment.folder_of(step.machine), time.time())
+
+    def remove(self, step: Step) -> None:
+        """A machine that the site has no more: its domain and what it ran on; data stays until `destroy`."""
+        with self.deployment.host.bus.step("remove", where=step.name):
+            if row := self.deployment.rows().get(step.name):
+                self.deployment.host.monitor.destroy(row.name)
+            for suffix in ("disk", "swap"):
+                self.deployment.pool.remove(f"{step.name}-{suffix}")
+
+    def _boot(self, machine: Machine, *, anew: bool) -> None:
+        deployment, bus = self.deployment, self.deployment.host.bus
+        image = self.images[machine.role.name]
+        with bus.step("boot", where=machine.name):
+            if row := deployment.rows().get(machine.name):
+                deployment.host.monitor.destroy(row.name)
+            folder = deployment.folder_of(machine)
+            entries = entries_of(machine, deployment)
+            write_whole(folder / "known_hosts", known_hosts_of(machine, deployment))
+            identity_id = write_identity(entries, identity_path(machine, deployment))
+            self._volumes(machine, image)
+            row = deployment.host.monitor.create(
+                guest_of(machine, deployment, image=image, pack=self.pack, identity_id=identity_id)
+            )
+            write_record(folder, Record(row.since_s, digests(entries)))
+
+    def _volumes(self, machine: Machine, image: Image) -> None:
+        """Make the volumes that are missing; a root of another image makes way."""
+        pool = self.deployment.pool
+        for volume in site_volumes(machine):
+            there = pool.find(volume.name)
+            if there is not None and volume.use is VolumeUse.ROOT and there.backing != image.path:
+                pool.remove(volume.name)
+                there = None
+            if there is None and volume.use is VolumeUse.ROOT:
+                pool.clone(volume.name, image.path)
+            elif there is None:
+                label = volume.label if volume.use is VolumeUse.DATA else None
+                pool.create(volume.name, volume.size_mib << 20, label=label)
+
+    def _change(self, machine: Machine) -> None:
+        deployment = self.deployment
+        row = deployment.rows()[machine.name]
+        folder = deployment.folder_of(machine)
+        entries = entries_of(machine, deployment)
+        want = digests(entries)
+        record = read_record(folder)
+        have = record.files if record is not None and record.of(row) else {}
+        with deployment.host.bus.step("change files", where=machine.name):
+            write_identity(entries, identity_path(machine, deployment))  # for its next life
+            change_files(machine, deployment, entries, have=have, want=want)
+            write_record(folder, Record(row.since_s, want))
+
+
+def _images(deployment: Deployment, steps: Iterable[Step]) -> dict[str, Image]:
+    """The image of every role that boots, built where it is missing: as many at once as there are processors."""
+    recipes = Recipes(deployment)
+    by_role = {step.machine.role.name: step.machine for step in steps if step.machine and step.act in BOOTING}
+
+    def image(role: str) -> Image:
+        machine = by_role[role]
+        return recipes.image(machine) or build(deployment.host, recipes.of(machine))
+
+    return each(by_role, image, workers=os.cpu_count() or 1)
+
+
+def _refuse_what_does_not_fit(deployment: Deployment, steps: Sequence[Step]) -> None:
+    """Memory, disk and ports, before anything starts."""
+    host = deployment.host
+    has = room(host.places.state)
+    booting = [step.machine for step in steps if step.machine and step.act in BOOTING]
+    ending = {step.name for step in steps if step.act in BOOTING}
+    rows = host.monitor.list()
+    mine = {deployment.domain_name(machine) for machine in deployment.machines if machine.name in ending}
+    check_site_memory(
+        {machine.name: machine.memory_mib for machine in booting},
+        has=has,
+        outstanding=outstanding_mib([row for row in rows if row.name not in mine]),
+        freed_mib=sum(row.held_mib + GUEST_OVERHEAD_MIB for row in rows if row.name in mine),
+    )
+    new_bytes = sum(
+        (volume.size_mib or machine.role.size_mib) << 20
+        for machine in booting
+        for volume in site_volumes(machine)
+        if deployment.pool.find(volume.name) is None
+    )
+    check_disk(new_bytes, has=has, where=host.places.state)
+    running = {row.name for row in rows if row.state is not State.CRASHED}
+    for machine in booting:
+        if deployment.domain_name(machine) not in running:
+            for port in machine.publish:
+                check_free(port)
