@@ -47,6 +47,7 @@ class RoleSpec(Strict):
     memory_mib: Mib = Field(128, alias="memory", description="Memory of a machine, unless the site file says.")
     swap_mib: Mib | None = Field(None, alias="swap", description="A swap volume of that size.")
     networks: tuple[NetworkName, ...] = Field(("site",), strict=False, min_length=1, description="Its networks.")
+    needs: tuple[str, ...] = Field((), strict=False, description="Roles that it cannot end in order without.")
     gateway_of: tuple[NetworkName, ...] = Field((), strict=False, description="Networks whose machines it leads out.")
     volumes: dict[str, RoleVolume] = Field({}, description="Its data volumes, by their labels.")
     services: tuple[str, ...] = Field((), strict=False, description="Units that must be active.")
@@ -71,6 +72,7 @@ class Role:
     memory_mib: int
     swap_mib: int | None
     networks: tuple[str, ...]
+    needs: tuple[str, ...]
     gateway_of: tuple[str, ...]
     volumes: Mapping[str, RoleVolume]
     services: tuple[str, ...]

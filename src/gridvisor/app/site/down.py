@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Sequence
 
 from gridvisor.app.host import require_root
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.guest import site_volumes
 from gridvisor.app.wait import wait_until_gone
+from gridvisor.core.deadline import Deadline
 from gridvisor.core.errors import TimedOut
 from gridvisor.monitor.protocol import DomainRow, State, VolumeUse
+from gridvisor.site.machine import Machine
 
 
 def down(deployment: Deployment, *, timeout_s: float) -> None:
     """Ask all machines to power off, and end those that have not after `timeout_s`; volumes and keys stay."""
     require_root()
     with deployment.held():
-        rows = list(deployment.rows().values())
+        deadline = Deadline.after(timeout_s)
         with deployment.host.bus.step("power off", where=deployment.site.site):
-            _power_off(deployment, rows, timeout_s)
+            for names in waves(deployment.machines):
+                rows = [row for name, row in deployment.rows().items() if name in names]
+                _power_off(deployment, rows, deadline.left_s)
+            _power_off(deployment, list(deployment.rows().values()), deadline.left_s)
         deployment.network.remove_if_idle(lambda: bool(deployment.rows()))
 
 
@@ -57,6 +63,19 @@ def data_volumes(deployment: Deployment) -> tuple[str, ...]:
     )
 
 
+def waves(machines: Sequence[Machine]) -> Iterator[frozenset[str]]:
+    """Names of machines that may end together: nobody before those whose role needs theirs.
+
+    Roles that need one another end last, together.
+    """
+    left = list(machines)
+    while left:
+        needed = {role for machine in left for role in machine.role.needs if role != machine.role.name}
+        ends = [machine for machine in left if machine.role.name not in needed] or left
+        yield frozenset(machine.name for machine in ends)
+        left = [machine for machine in left if machine not in ends]
+
+
 def _power_off(deployment: Deployment, rows: list[DomainRow], timeout_s: float) -> None:
     monitor = deployment.host.monitor
     live = [row.name for row in rows if row.state is State.RUNNING]
@@ -70,4 +89,5 @@ def _power_off(deployment: Deployment, rows: list[DomainRow], timeout_s: float) 
     except TimedOut as error:
         deployment.host.bus.warn(f"{error.message}; ended as if the power failed")
         for row in deployment.rows().values():
-            monitor.destroy(row.name)
+            if row.name in live:
+                monitor.destroy(row.name)

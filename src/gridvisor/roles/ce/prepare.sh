@@ -14,6 +14,12 @@ systemctl mask --quiet slapd.service rpcbind.service rpcbind.socket rpc-statd.se
     run-rpc_pipefs.mount rpc_pipefs.target auth-rpcgss-module.service rpc-gssd.service rpc-svcgssd.service
 systemctl enable --quiet arc-arex.service arc-arex-ws.service arc-infosys-ldap.service
 
+# A-REX looks at itself and at the batch system once a minute, and clients see of a job what it saw then: arc.conf has no
+# word for it, its service configuration has one (in tenths of a second; DEFAULT_INFOPROVIDER_WAKEUP_PERIOD in arex.cpp).
+sed -i 's#<arex:gmconfig>\$ARC_RUNTIME_CONFIG</arex:gmconfig>#&<arex:InfoproviderWakeupPeriod>50</arex:InfoproviderWakeupPeriod>#' \
+    /usr/share/arc/arc-arex-start
+grep -q InfoproviderWakeupPeriod /usr/share/arc/arc-arex-start
+
 # The start scripts of A-REX ask this parser, a Python program, for some forty values one by one, which takes half of its
 # start-up. The questions about the configuration that it has itself written out are answered by awk instead.
 parser=/usr/lib/arc/arcconfig-parser
