@@ -145,6 +145,10 @@ def run(
     for result in run_jobs(deployment, wish, timeout_s=timeout_s):
         sys.stdout.write(result.stdout)
         sys.stderr.write(result.stderr)
+        for url in result.stored:
+            typer.echo(f"Stored: {url}", err=True)
+        if result.job.error:
+            typer.echo(f"The job {result.job.id} has failed: {result.job.error}", err=True)
         worst = max(worst, result.status)
     if worst:
         raise typer.Exit(worst)

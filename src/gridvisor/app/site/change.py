@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.plan import changed_files
@@ -35,7 +34,7 @@ def change_files(
     changed = changed_files(have, want)
     new = [entry for entry in entries if entry.path in changed]
     gone = [path for path in changed if path not in want]
-    command = replace(script("\n".join(_script(machine.role, changed, gone))), stdin=identity_bytes(new))
+    command = script("\n".join(_script(machine.role, changed, gone)), stdin=identity_bytes(new))
     deployment.ssh(machine).run(command, timeout_s=_TIMEOUT_S)
     return changed
 

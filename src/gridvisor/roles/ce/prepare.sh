@@ -16,7 +16,7 @@ systemctl enable --quiet arc-arex.service arc-arex-ws.service arc-infosys-ldap.s
 
 # A-REX looks at itself and at the batch system once a minute, and clients see of a job what it saw then: arc.conf has no
 # word for it, its service configuration has one (in tenths of a second; DEFAULT_INFOPROVIDER_WAKEUP_PERIOD in arex.cpp).
-sed -i 's#<arex:gmconfig>\$ARC_RUNTIME_CONFIG</arex:gmconfig>#&<arex:InfoproviderWakeupPeriod>50</arex:InfoproviderWakeupPeriod>#' \
+sed -i 's#<arex:gmconfig>\$ARC_RUNTIME_CONFIG</arex:gmconfig>#&<arex:InfoproviderWakeupPeriod>40</arex:InfoproviderWakeupPeriod>#' \
     /usr/share/arc/arc-arex-start
 grep -q InfoproviderWakeupPeriod /usr/share/arc/arc-arex-start
 
@@ -57,3 +57,18 @@ exec awk -v blocks="$blocks" -v option="$option" '
     }' "$file"
 EOF
 chmod 755 $parser
+
+# A-REX starts its look for finished jobs anew no sooner than ten seconds after the last look has ended (seen with ARC
+# 7.0). So a look does not end: it is repeated as long as there are jobs in the batch system, and waits while there are none.
+scan=/usr/share/arc/scan-SLURM-job
+dpkg-divert --quiet --local --rename --divert $scan.distrib $scan
+cat >$scan <<'EOF'
+#!/bin/sh
+# scan-SLURM-job --config FILE CONTROLDIR
+for control; do :; done
+while :; do
+    grep -qsE 'INLRMS|CANCELING' "$control"/processing/*.status && $0.distrib "$@"
+    sleep 1
+done
+EOF
+chmod 755 $scan
