@@ -7,7 +7,7 @@ import json
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -73,7 +73,7 @@ def run_jobs(deployment: Deployment, wish: JobWish, *, timeout_s: float) -> tupl
     _require_sense(deployment, wish)
     account, bus = Account.of(deployment, wish.user), deployment.host.bus
     deadline = Deadline.after(timeout_s)
-    with _folder(account) as folder:
+    with work_folder(account) as folder:
         with bus.step("submit", where=account.machine.name):
             account.require_proxy()
             for path in wish.inputs:
@@ -93,10 +93,14 @@ def run_jobs(deployment: Deployment, wish: JobWish, *, timeout_s: float) -> tupl
     )
 
 
-def description(wish: JobWish, places: dict[str, str]) -> str:
-    """The wish as a job description in xRSL (its reference: NORDUGRID-MANUAL-4); `places`: output → its URL."""
+def description(wish: JobWish, places: Mapping[str, str], *, from_store: Mapping[str, str] | None = None) -> str:
+    """The wish as a job description in xRSL (its reference: NORDUGRID-MANUAL-4).
+
+    `places` maps outputs, `from_store` more inputs, to URLs from and to which the computing element copies them.
+    """
     words = " ".join(_quoted(word) for word in wish.command)
-    files = [f"({_quoted(path.name)} {_quoted('')})" for path in wish.inputs]
+    sources = {path.name: "" for path in wish.inputs} | dict(from_store or {})
+    files = [f"({_quoted(name)} {_quoted(url)})" for name, url in sources.items()]
     outputs = [f"({_quoted(name)} {_quoted(url)})" for name, url in places.items()]
     return "".join(
         (
@@ -210,7 +214,7 @@ def _text(bundle: tarfile.TarFile, name: str) -> str:
 
 
 @contextmanager
-def _folder(account: Account) -> Iterator[str]:
+def work_folder(account: Account) -> Iterator[str]:
     """A folder of the user's on the user interface, for the time of one command."""
     folder = account.run(Command.of("mktemp", "-d", f"{account.home}/job-XXXXXXXX"), timeout_s=60).stdout.strip()
     try:
