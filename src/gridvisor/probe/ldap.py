@@ -1,0 +1,37 @@
+"""GLUE2 entries as ldapsearch(1) prints them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+
+from gridvisor.app.site.account import Account
+from gridvisor.core.errors import SystemSaidNo
+from gridvisor.run.command import Command
+
+Entry = dict[str, list[str]]
+
+
+def entries(account: Account, uri: str, base: str, filter_: str, *, scope: str = "sub") -> list[Entry]:
+    """What the LDAP server at `uri` has, asked without a name. Raises SystemSaidNo when it does not answer."""
+    words = ("-x", "-LLL", "-o", "ldif-wrap=no", "-o", "nettimeout=10", "-H", uri, "-b", base, "-s", scope, filter_)
+    done = account.run(Command.of("ldapsearch", *words), timeout_s=60, check=False)
+    if done.status == 32:  # noSuchObject of RFC 4511: it answers, and has nothing
+        return []
+    if done.status:
+        raise SystemSaidNo(f"{uri} does not answer: {done.stderr.strip()}")
+    return list(parse_ldif(done.stdout))
+
+
+def parse_ldif(text: str) -> Iterator[Entry]:
+    """The entries of unwrapped LDIF (RFC 2849): attribute → values, 'dn' among them."""
+    for block in text.strip().split("\n\n"):
+        entry: Entry = {}
+        for line in block.splitlines():
+            name, _, value = line.partition(":")
+            if value.startswith(":"):
+                value = base64.b64decode(value[1:]).decode("utf-8", "replace")
+            if not line.startswith("#") and name:
+                entry.setdefault(name, []).append(value.strip())
+        if entry:
+            yield entry

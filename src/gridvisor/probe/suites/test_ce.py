@@ -1,0 +1,95 @@
+"""Computing element: A-REX answers members and nobody else, Slurm has its nodes, the element tells what it is."""
+
+from __future__ import annotations
+
+import pytest
+from testinfra.host import Host
+
+from gridvisor.app.site.account import Account
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.probe.ldap import entries
+from gridvisor.probe.reach import reached
+from gridvisor.probe.visitor import NOBODY, Visitors
+from gridvisor.run.command import Command
+from gridvisor.site.machine import Machine
+
+pytestmark = pytest.mark.role("ce")
+
+
+def _jobs_of(machine: Machine) -> str:
+    return f"https://{machine.fqdn}:443/arex/rest/1.0/jobs"
+
+
+def test_arex_answers(machine: Machine, visitors: Visitors) -> None:
+    """A-REX answers a member over HTTPS."""
+    assert visitors.answer(_jobs_of(machine), "member") == 200
+
+
+@pytest.mark.needs("arex_answers")
+@pytest.mark.parametrize("who", ["stranger", "expired", "revoked", "foreign", NOBODY])
+def test_arex_refuses(machine: Machine, visitors: Visitors, who: str) -> None:
+    """A-REX does nothing for those who are not members, or cannot prove it."""
+    answer = visitors.answer(_jobs_of(machine), who)
+    assert answer in (401, 403) or str(answer).startswith("TLS "), f"{who} was told {answer}"
+
+
+@pytest.mark.needs("arex_answers")
+def test_arex_runs_jobs(machine: Machine, guest: Host) -> None:
+    """The part of A-REX that drives the jobs is alive."""
+    pid = guest.check_output("systemctl show --property MainPID --value arc-arex.service")
+    assert int(pid) > 0, "arc-arex.service has no process"
+    assert guest.file(f"/proc/{pid}").exists
+
+
+def test_slurm_answers(guest: Host) -> None:
+    """Slurm's controller is up, and munge vouches for those who ask it."""
+    guest.check_output("munge --no-input | unmunge")
+    said = guest.check_output("scontrol ping")
+    assert "is UP" in said, said
+
+
+@pytest.mark.needs("slurm_answers")
+def test_slurm_has_nodes(guest: Host, deployment: Deployment) -> None:
+    """Slurm has every worker node of the site, and none of them is down or drained."""
+    text = guest.check_output("sinfo --noheader --Node --Format NodeList:60,StateCompact:20")
+    states = dict(line.split() for line in text.splitlines())
+    assert set(states) == {machine.name for machine in deployment.of_role("wn")}
+    bad = {name: state for name, state in states.items() if not state.startswith(("idle", "mix", "alloc", "comp"))}
+    assert not bad, bad
+
+
+def test_nodes_listen(guest: Host, deployment: Deployment) -> None:
+    """Slurm's daemon listens on every worker node."""
+    wanted = {machine.name: (machine.interfaces[0].address, 6818) for machine in deployment.of_role("wn")}
+    assert reached(guest, wanted) == set(wanted)
+
+
+def test_session_folder_exported(guest: Host) -> None:
+    """The folder of the jobs is exported to the farm, and the NFS server runs."""
+    assert "/grid/session" in guest.check_output("exportfs")
+    assert guest.check_output("cat /proc/fs/nfsd/threads") != "0", "the NFS server has no threads"
+
+
+def test_gateway_filters(guest: Host) -> None:
+    """The gateway's rules are in force on both of its networks."""
+    for card in ("eth0", "eth1"):
+        assert "action" in guest.check_output(f"tc filter show dev {card} ingress"), f"{card} has no rules"
+
+
+def test_element_published(machine: Machine, account: Account) -> None:
+    """The element's own LDAP server tells of it in GLUE2: a service, an endpoint at its URL, a share."""
+    found = entries(account, f"ldap://{machine.fqdn}:2135", "o=glue", "(objectClass=GLUE2Endpoint)")
+    urls = {url for entry in found for url in entry.get("GLUE2EndpointURL", ())}
+    assert any(url.startswith(f"https://{machine.fqdn}") for url in urls), urls
+    assert entries(account, f"ldap://{machine.fqdn}:2135", "o=glue", "(objectClass=GLUE2ComputingShare)")
+
+
+def test_member_is_mapped(guest: Host, deployment: Deployment) -> None:
+    """The account that a VO's members are mapped to is the same on the element and on every worker node."""
+    accounts = [f"{vo}001" for vo in deployment.site.vos]
+    ids = guest.check_output("id -u %s" % " && id -u ".join(accounts))
+    for machine in deployment.of_role("wn"):
+        there = deployment.ssh(machine).run(
+            Command.of("sh", "-c", "id -u %s" % " && id -u ".join(accounts)), timeout_s=30
+        )
+        assert there.stdout.split() == ids.split(), f"other ids on {machine.name}"

@@ -1,0 +1,50 @@
+"""Worker node: it serves Slurm, shares the folders of the site, and reaches nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from testinfra.host import Host
+
+from gridvisor.app.site.deployment import Deployment, address_of
+from gridvisor.probe.reach import reached
+from gridvisor.site.machine import Machine
+
+pytestmark = pytest.mark.role("wn")
+
+
+def test_slurm_daemon_runs(guest: Host) -> None:
+    """Slurm's daemon runs, with credentials that the controller takes."""
+    assert guest.check_output("pgrep -c -x slurmd") != "0"
+    guest.check_output("munge --no-input | unmunge")
+    assert "is UP" in guest.check_output("scontrol ping")
+
+
+def test_session_folder_shared(guest: Host) -> None:
+    """The folder of the jobs is the computing element's, by NFS 4."""
+    assert guest.check_output("findmnt --noheadings --output FSTYPE /grid/session") == "nfs4"
+    guest.check_output("timeout 20 ls /grid/session")
+
+
+def test_software_area_read_only(guest: Host) -> None:
+    """The VOs' software is seen, runs, and cannot be changed from here."""
+    if not guest.file("/etc/systemd/system/grid-software.service").exists:
+        pytest.skip("the site has no storage element")
+    assert guest.check_output("timeout 20 /grid/software/hello-grid")
+    assert guest.run("timeout 20 touch /grid/software/of-a-worker-node").failed
+
+
+def test_reaches_nothing_else(guest: Host, deployment: Deployment) -> None:
+    """Of the other machines the node reaches storage alone, and there no more than its two services."""
+    ports = {"ssh": 22, "https": 443, "xrootd": 1094, "nfs": 2049, "bdii": 2170, "prometheus": 9090, "exporter": 9100}
+    others = [machine for machine in deployment.machines if machine.role.name not in ("ce", "wn")]
+    wanted = {f"{m.name}:{name}": (address_of(m), port) for m in others for name, port in ports.items()}
+    allowed = {f"{m.name}:{name}" for m in deployment.of_role("se") for name in ("xrootd", "nfs")}
+    assert reached(guest, wanted) == allowed
+
+
+def test_no_way_out(guest: Host, machine: Machine) -> None:
+    """The node reaches nobody outside the site: the host's own address in its network does not answer either."""
+    network = machine.interfaces[0].network
+    hosts = guest.check_output("ip -4 route show dev eth0 scope link").split()[0].rpartition(".")[0] + ".1"
+    wanted = {"host-ssh": (hosts, 22), "host-https": (hosts, 443), "elsewhere": ("192.0.2.1", 443)}
+    assert reached(guest, wanted) == set(), f"out of '{network}'"
