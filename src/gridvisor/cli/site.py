@@ -165,6 +165,7 @@ def check(
         list[Path] | None,
         typer.Option("--probes", metavar="FOLDER", help="Probes of your own (pytest files), after the shipped ones."),
     ] = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Check a site file, without touching anything; with --live, the running site.
 
@@ -179,10 +180,19 @@ def check(
         checked, machines = load_site(file)
         typer.echo(f"{file}: site '{checked.site}' of {len(machines)} machines is fine.")
         return
-    from gridvisor.app.site.probes import run_probes
+    from gridvisor.cli.findings import FindingLines, findings_json
+    from gridvisor.probe.outcome import exit_code
+    from gridvisor.probe.run import run_probes
 
     deployment = open_deployment(open_host(), site)
-    raise typer.Exit(run_probes(deployment, folders=folders or [], select=select, junit=junit))
+    lines = FindingLines(quiet=output is Output.JSON)
+    named = str(site_file(places(), site))
+    found = run_probes(named, lines.show, folders=folders or [], select=select, junit=junit)
+    if output is Output.JSON:
+        typer.echo(findings_json(deployment.site.site, found))
+    else:
+        typer.echo(lines.summary(found))
+    raise typer.Exit(exit_code(found))
 
 
 def ssh(

@@ -59,7 +59,9 @@ def submitted(account: Account) -> Iterator[JobBatch]:
     with work_folder(account) as folder:
         batch = JobBatch(account, folder, data=f"data of {folder}\n")
         wishes = {
-            "plain": JobWish(("sh", "-c", 'hostname; id -un; pwd; echo "$*"; echo to-stderr >&2', "sh", 'two  "words"')),
+            "plain": JobWish(
+                ("sh", "-c", 'hostname; id -un; pwd; echo "$*"; echo to-stderr >&2', "sh", 'two  "words"')
+            ),
             "failing": JobWish(("sh", "-c", "exit 7")),
             "software": JobWish(("/grid/software/hello-grid",)),
             "many": JobWish(("hostname",), count=MANY),

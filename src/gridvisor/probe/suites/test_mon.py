@@ -32,10 +32,10 @@ _MANDATORY = {
 }
 
 
-def settled[T](check: Callable[[], T]) -> T:
-    """What `check` gives, once it does not raise NotYet any more. Raises SystemSaidNo when that does not happen."""
+def settled(check: Callable[[], None]) -> None:
+    """Return once `check` does not raise NotYet any more. Raises SystemSaidNo when that does not happen."""
     try:
-        return wait_until("it has not settled", check, Deadline.after(_SETTLES_S), every_s=2)
+        wait_until("it has not settled", check, Deadline.after(_SETTLES_S), every_s=2)
     except TimedOut as error:
         raise SystemSaidNo(error.message) from error
 

@@ -1,0 +1,104 @@
+"""`check --live`: the shipped suites, and others' folders, on one site; what came of each probe as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from gridvisor.core.errors import GridvisorError
+from gridvisor.probe.outcome import BLOCKED, Finding, Outcome
+
+# From what all others need to what needs all others.
+SUITES = ("machine", "ui", "ce", "wn", "se", "mon", "site")
+
+
+def run_probes(
+    named: str,
+    show: Callable[[Finding], None],
+    *,
+    folders: Sequence[Path] = (),
+    select: str | None = None,
+    junit: Path | None = None,
+) -> tuple[Finding, ...]:
+    """Run the shipped probes and those in `folders` on the site `named`; `show` is told of each as it ends.
+
+    `select` is an expression as of pytest's -k. Raises GridvisorError when pytest itself cannot run them, such as for a
+    file of probes that cannot be imported, or an expression that selects none.
+    """
+    shipped = files("gridvisor.probe.suites")
+    reporter = Reporter(show)
+    words = [
+        # Quiet, since `show` tells it all; pytest's own files and settings of the folder we are in do not count.
+        *("-p", "no:terminal", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(shipped)),
+        *("-p", "gridvisor.probe.plugin", "--strict-markers", "--grid-site", named),
+        *(str(shipped.joinpath(f"test_{suite}.py")) for suite in SUITES),
+        *(str(folder) for folder in folders),
+        *(("-k", select) if select else ()),
+        *((f"--junitxml={junit}", "-o", "junit_suite_name=gridvisor") if junit else ()),
+    ]
+    status = pytest.main(words, plugins=[reporter])
+    if reporter.broken:
+        raise GridvisorError("Probes cannot be read:\n" + "\n".join(reporter.broken))
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise GridvisorError("There is no such probe.", hint="gridvisor check --live without -k runs all")
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise GridvisorError(f"pytest ended with status {int(status)}.")
+    return tuple(reporter.findings)
+
+
+class Reporter:
+    """The part of pytest that would print: turns its reports into findings."""
+
+    def __init__(self, show: Callable[[Finding], None]) -> None:
+        self.findings: list[Finding] = []
+        self.broken: list[str] = []
+        self._show = show
+        self._titles: dict[str, str] = {}
+        self._seconds: dict[str, float] = {}
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        doc = item.obj.__doc__ if isinstance(item, pytest.Function) else ""
+        self._titles[item.nodeid] = (doc or "").strip().partition("\n")[0]
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.broken.append(str(report.longrepr))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
+        outcome = outcome_of(report)
+        if outcome is None:
+            return
+        suite, _, name = report.nodeid.rpartition("::")
+        finding = Finding(
+            Path(suite).stem.removeprefix("test_"),
+            name.removeprefix("test_"),
+            outcome,
+            self._seconds[report.nodeid],
+            self._titles.get(report.nodeid, ""),
+            why(report),
+        )
+        self.findings.append(finding)
+        self._show(finding)
+
+
+def outcome_of(report: pytest.TestReport) -> Outcome | None:
+    """What this report of one phase decides; None when it decides nothing, as a good setup does."""
+    if report.failed:
+        return Outcome.FAILED if report.when == "call" else Outcome.ERROR
+    if report.skipped:
+        return Outcome.BLOCKED if BLOCKED in why(report) else Outcome.SKIPPED
+    return Outcome.PASSED if report.when == "call" else None
+
+
+def why(report: pytest.TestReport) -> str:
+    """The message of what was raised, without the source around it."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        return str(crash.message)
+    return str(report.longrepr or "")
