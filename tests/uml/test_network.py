@@ -537,7 +537,7 @@ def test_a_network_of_two_bridges_forwards_nothing_between_them(places: Places) 
     assert addresses == {"lo": ["127.0.0.1"], "site": ["10.20.0.1"], "farm": ["10.20.1.1"]}
     assert len({link["address"] for link in shown}) == 3
     assert inside(network, "cat", "/proc/sys/net/ipv4/ip_forward").stdout == "0\n"
-    with pytest.raises(Refused, match="exists with 10.20.1.0/24, not with 10.9.0.0/24"):
+    with pytest.raises(Refused, match=r"exists with 10\.20\.1\.0/24, not with 10\.9\.0\.0/24"):
         HostNetwork(
             places, "one", subnet=subnets[0], bridge="site", more=(("farm", IPv4Network("10.9.0.0/24")),)
         ).ensure()

@@ -1,4 +1,4 @@
-"""Jobs of several kinds that go through the site at the same time, so that the probes wait for all of them only once."""
+"""Jobs of several kinds that go through the site at the same time: the probes wait for all of them only once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gridvisor.app.site.account import Account
-from gridvisor.app.site.job import Job, JobResult, JobWish, description, fetch, follow, submit, work_folder
+from gridvisor.app.site.job import Job, JobResult, JobWish, fetch, follow, submit, work_folder
 from gridvisor.core.deadline import Deadline
 from gridvisor.run.command import Command, script
 
@@ -60,7 +60,7 @@ def submitted(account: Account) -> Iterator[JobBatch]:
         batch = JobBatch(account, folder, data=f"data of {folder}\n")
         wishes = {
             "plain": JobWish(
-                ("sh", "-c", 'hostname; id -un; pwd; echo "$*"; echo to-stderr >&2', "sh", 'two  "words"')
+                ("sh", "-c", 'hostname; id -un; pwd; echo "$*"; echo to-stderr >&2', "sh", 'two  "words" $HOME')
             ),
             "failing": JobWish(("sh", "-c", "exit 7")),
             "software": JobWish(("/grid/software/hello-grid",)),
@@ -78,8 +78,7 @@ def submitted(account: Account) -> Iterator[JobBatch]:
                 outputs = {"out": batch.data_out} if kind == "data" else {}
                 work = f"{folder}/{kind}"
                 account.run(Command.of("mkdir", work), timeout_s=_CLIENT_S)
-                text = description(wish, outputs, from_store=files)
-                batch.ids[kind] = submit(account, work, text, count=wish.count)
+                batch.ids[kind] = submit(account, work, wish, places=outputs, from_store=files, count=wish.count)
             yield batch
         finally:
             for url in filter(None, (batch.data_in, batch.data_out)):

@@ -47,21 +47,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    mark = metafunc.definition.get_closest_marker("role")
-    if mark is None or _SITE not in metafunc.config.stash:
-        return
-    deployment = metafunc.config.stash[_SITE]
-    machines = deployment.of_role(mark.args[0]) if mark.args else deployment.machines
-    if machines:
+    machines = _of_role(metafunc.definition, metafunc.config)
+    if machines and "machine" in metafunc.fixturenames:
         metafunc.parametrize("machine", machines, ids=[machine.name for machine in machines], indirect=True)
-    else:
-        skip = pytest.mark.skip(reason=f"the site has no machine of the role '{mark.args[0]}'")
-        metafunc.parametrize("machine", [pytest.param(None, marks=skip, id="none")], indirect=True)
+
+
+def _of_role(item: pytest.Item, config: pytest.Config) -> tuple[Machine, ...] | None:
+    """The machines that the probe is for; None when it has no mark of a role, or no site is named."""
+    mark = item.get_closest_marker("role")
+    if mark is None or _SITE not in config.stash:
+        return None
+    deployment = config.stash[_SITE]
+    return deployment.of_role(mark.args[0]) if mark.args else deployment.machines
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Do not begin what cannot succeed, since another probe has told already that it cannot."""
+    if _of_role(item, item.config) == ():
+        pytest.skip("the site has no machine of this role")
     bad = item.config.stash[_BAD]
     needs = [name for mark in item.iter_markers("needs") for name in mark.args]
     if isinstance(item, pytest.Function) and probe_name(item) != ANSWERS and (machine := machine_of(item)) is not None:
@@ -105,14 +109,16 @@ def deployment(pytestconfig: pytest.Config) -> Deployment:
     return pytestconfig.stash[_SITE]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def machine(request: pytest.FixtureRequest) -> Machine:
     """The machine of the site that a probe with the mark `role` runs for."""
-    found: Machine = request.param
+    found: Machine | None = getattr(request, "param", None)
+    if found is None:
+        pytest.skip("it is for the machines of a role, and the site has none, or no site is named")
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def guest(machine: Machine, guests: dict[str, GuestHost]) -> GuestHost:
     """That machine as pytest-testinfra's Host."""
     return guests[machine.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 
 from testinfra.host import Host
@@ -14,7 +15,7 @@ def reaches(guest: Host, address: IPv4Address | str, port: int) -> bool:
     return bool(guest.run(f"timeout {_WAIT_S} bash -c '</dev/tcp/{address}/{port}'").rc == 0)
 
 
-def reached(guest: Host, wanted: dict[str, tuple[IPv4Address | str, int]]) -> set[str]:
+def reached(guest: Host, wanted: Mapping[str, tuple[IPv4Address | str, int]]) -> set[str]:
     """The names of those among `wanted` that `guest` reaches, all tried side by side."""
     tries = (
         f"(timeout {_WAIT_S} bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {name}) &"

@@ -33,7 +33,7 @@ def run_probes(
     words = [
         # Quiet, since `show` tells it all; pytest's own files and settings of the folder we are in do not count.
         *("-p", "no:terminal", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(shipped)),
-        *("-p", "gridvisor.probe.plugin", "--strict-markers", "--grid-site", named),
+        *("-p", "gridvisor", "--strict-markers", "--grid-site", named),
         *(str(shipped.joinpath(f"test_{suite}.py")) for suite in SUITES),
         *(str(folder) for folder in folders),
         *(("-k", select) if select else ()),

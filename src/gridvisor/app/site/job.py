@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import tarfile
 import tempfile
 from collections import Counter
@@ -19,6 +20,7 @@ from gridvisor.core.errors import Refused, SystemSaidNo, TimedOut, ToolOutput
 from gridvisor.run.command import Command, script
 
 ENDED = frozenset({"Finished", "Failed", "Killed", "Deleted"})  # of arcstat(1): the job changes no more
+_COMMAND = "gridvisor-command"
 _CLIENT_S = 120.0
 _LOOK_EVERY_S = 1.0  # each look costs the computing element a TLS handshake
 
@@ -80,9 +82,9 @@ def run_jobs(deployment: Deployment, wish: JobWish, *, timeout_s: float) -> tupl
                 account.run(script('cat >"$1"', f"{folder}/{path.name}", stdin=path.read_bytes()), timeout_s=_CLIENT_S)
             places = [stored(deployment, account, folder, wish.outputs, number) for number in range(wish.count)]
             if wish.outputs:  # each job has places of its own there, so each is a description of its own
-                ids = [one for place in places for one in submit(account, folder, description(wish, place))]
+                ids = [one for place in places for one in submit(account, folder, wish, places=place)]
             else:
-                ids = submit(account, folder, description(wish, {}), count=wish.count)
+                ids = submit(account, folder, wish, count=wish.count)
         with bus.step("run", where=f"{wish.count} jobs" if wish.count > 1 else ids[0].rsplit("/", 1)[-1]):
             jobs = follow(account, ids, deadline)
         with bus.step("fetch", where=account.machine.name):
@@ -98,19 +100,25 @@ def description(wish: JobWish, places: Mapping[str, str], *, from_store: Mapping
 
     `places` maps outputs, `from_store` more inputs, to URLs from and to which the computing element copies them.
     """
-    words = " ".join(_quoted(word) for word in wish.command)
-    sources = {path.name: "" for path in wish.inputs} | dict(from_store or {})
-    files = [f"({_quoted(name)} {_quoted(url)})" for name, url in sources.items()]
-    outputs = [f"({_quoted(name)} {_quoted(url)})" for name, url in places.items()]
+    sources = {_COMMAND: ""} | {path.name: "" for path in wish.inputs} | dict(from_store or {})
+    files = "".join(f"({_quoted(name)} {_quoted(url)})" for name, url in sources.items())
+    outputs = "".join(f"({_quoted(name)} {_quoted(url)})" for name, url in places.items())
     return "".join(
         (
-            # Not the command itself: A-REX takes a name without a slash for a file that comes with the job.
-            f'&(executable="/usr/bin/env")(arguments={words})(jobname="gridvisor")',
-            '(stdout="stdout")(stderr="stderr")',
-            f"(inputFiles={''.join(files)})" if files else "",
-            f"(outputFiles={''.join(outputs)})" if outputs else "",
+            f'&(executable={_quoted(_COMMAND)})(jobname="gridvisor")(stdout="stdout")(stderr="stderr")',
+            f"(inputFiles={files})",
+            f"(outputFiles={outputs})" if outputs else "",
         )
     )
+
+
+def command_file(wish: JobWish) -> bytes:
+    """The wish's command as the file that the job runs.
+
+    Not as arguments in the description: A-REX's job scripts put those in double quotes, in which the shell of the
+    worker node expands `$` (lrms_common.sh of ARC 7.0).
+    """
+    return f"#!/bin/sh\nexec {shlex.join(wish.command)}\n".encode()
 
 
 def stored(
@@ -124,9 +132,22 @@ def stored(
     return {name: f"{base}/{name}" for name in outputs}
 
 
-def submit(account: Account, folder: str, text: str, *, count: int = 1) -> list[str]:
-    """The ids (URLs) of `count` jobs of one description. Raises SystemSaidNo unless all were taken."""
+def submit(
+    account: Account,
+    folder: str,
+    wish: JobWish,
+    *,
+    places: Mapping[str, str] | None = None,
+    from_store: Mapping[str, str] | None = None,
+    count: int = 1,
+) -> list[str]:
+    """The ids (URLs) of `count` jobs of the wish, whose inputs are in `folder`; for the rest see `description`.
+
+    Raises SystemSaidNo unless all were taken.
+    """
     [ce, *_] = account.deployment.of_role("ce")
+    account.run(script('cat >"$1"', f"{folder}/{_COMMAND}", stdin=command_file(wish)), timeout_s=_CLIENT_S)
+    text = description(wish, places or {}, from_store=from_store)
     # No look at what the element can do before: it is the only one, and has to take the job or say why not.
     words = ["-C", f"https://{ce.fqdn}:443/arex", "-T", "arcrest", "-Q", "NONE"]
     if count > 1:

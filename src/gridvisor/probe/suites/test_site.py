@@ -7,7 +7,7 @@ from testinfra.host import Host
 
 from gridvisor.app.site.account import Account
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.job import JobWish, description, follow, look, submit, work_folder
+from gridvisor.app.site.job import JobWish, follow, look, submit, work_folder
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.probe.batch import MANY, JobBatch
@@ -28,7 +28,7 @@ def test_job_finished(batch: JobBatch) -> None:
     """A job finishes, and its output and its errors come back."""
     result = batch.one("plain")
     assert result.status == 0, result.job
-    assert result.stdout.splitlines()[3:] == ['two  "words"']
+    assert result.stdout.splitlines()[3:] == ['two  "words" $HOME']
     assert result.stderr.strip() == "to-stderr"
 
 
@@ -113,7 +113,7 @@ def test_job_cancelled(account: Account, guests: dict[str, Host], deployment: De
     """A job that runs is cancelled: the client is told so, and Slurm has it no more."""
     ce = guests[deployment.of_role("ce")[0].name]
     with work_folder(account) as folder:
-        [job_id] = submit(account, folder, description(JobWish(("sleep", "600")), {}))
+        [job_id] = submit(account, folder, JobWish(("sleep", "600")))
         try:
             _running(account, job_id)
             killed = account.run(Command.of("arckill", "--keep", job_id), timeout_s=60, check=False)
