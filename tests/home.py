@@ -64,16 +64,18 @@ class Home:
             env=self.environment,
         )
 
-    def run(self, *words: str | Path, under: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str | Path, under: Sequence[str] = (), timeout_s: float = 180
+    ) -> subprocess.CompletedProcess[str]:
         """`gridvisor WORDS` to its end, whatever that is; a traceback is never right."""
         with self.start(*words, under=under) as process:
-            stdout, stderr = process.communicate(timeout=180)
+            stdout, stderr = process.communicate(timeout=timeout_s)
         assert "Traceback" not in stderr, stderr
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
-    def ok(self, *words: str | Path) -> str:
+    def ok(self, *words: str | Path, timeout_s: float = 180) -> str:
         """What `gridvisor WORDS` prints; it has to succeed."""
-        done = self.run(*words)
+        done = self.run(*words, timeout_s=timeout_s)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -123,6 +125,9 @@ class Home:
 
     def clean(self) -> None:
         """End all that it runs; for the end of a test."""
+        for name in self.folders("sites"):
+            if (self.places.state / "sites" / name / "site.yaml").exists():
+                self.ok("destroy", "-y", name)
         for row in self.rows():
             self.ok("domain", "destroy", row["name"])
         self.network.remove()

@@ -132,7 +132,9 @@ def run(
     ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait.")] = 600,
 ) -> None:
-    """Run a command as a Grid job: from the UI through the CE to a worker node, and its output back.
+    """Run a command as a Grid job, and print its output.
+
+    It goes from the user interface through the computing element to a worker node, as the user's jobs do.
 
     The exit code is that of the job, or the highest one of several.
     """
@@ -167,9 +169,9 @@ def check(
     ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Check a site file, without touching anything; with --live, the running site.
+    """Check a site file; with --live, the running site.
 
-    All problems of the file are told at once, each with its place. The exit code of --live is 1 when a probe fails, and
+    Nothing is touched. All problems of the file are told at once, each with its place. The exit code of --live is 1 when a probe fails, and
     3 when it is our own tools that do.
     """
     from gridvisor.app.site.opening import open_deployment, site_file
@@ -215,7 +217,7 @@ def ssh(
 
 
 def console(machine: MachineArgument, site: SiteOption = None) -> None:
-    """Attach the console of a machine; ctrl-] leaves it."""
+    """Attach the console of a machine (ctrl-] leaves it)."""
     from gridvisor.app.site.opening import open_deployment
     from gridvisor.cli.console import attach
 
@@ -230,7 +232,10 @@ def logs(
         Path | None, typer.Option("--file", "-f", metavar="FILE", help="Where to; NAME-logs-TIME.tar.gz here.")
     ] = None,
 ) -> None:
-    """Collect consoles, journals, service logs and versions of all machines in one file, and print its name."""
+    """Collect what happened on a site in one file.
+
+    Consoles, journals, service logs and versions of all machines; the file's name is printed.
+    """
     from gridvisor.app.site.logs import collect_logs
     from gridvisor.app.site.opening import open_deployment
 
@@ -247,7 +252,10 @@ def down(
         float, typer.Option("--timeout", metavar="SECONDS", help="After it, machines are ended.")
     ] = 60,
 ) -> None:
-    """Power a site off. What its machines wrote stays, and `up` goes on from there."""
+    """Power a site off; `up` goes on from there.
+
+    What its machines wrote stays.
+    """
     from gridvisor.app.site.down import down as story
     from gridvisor.app.site.opening import open_deployment
 
@@ -258,7 +266,10 @@ def destroy(
     site: SiteArgument = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove data volumes too, without asking.")] = False,
 ) -> None:
-    """End a site and remove its machines, volumes, keys and network. Data volumes go only after asking."""
+    """End a site and remove all that belongs to it.
+
+    Machines, volumes, keys, certificates and network; data volumes only after asking.
+    """
     from gridvisor.app.site.down import data_volumes
     from gridvisor.app.site.down import destroy as story
     from gridvisor.app.site.opening import open_deployment

@@ -30,10 +30,16 @@ class Halted(GridvisorError):
 
 
 def wait_until_ready(
-    machine: Machine, deployment: Deployment, deadline: Deadline, halt: threading.Event | None = None
+    machine: Machine,
+    deployment: Deployment,
+    deadline: Deadline,
+    halt: threading.Event | None = None,
+    *,
+    again: bool = False,
 ) -> None:
     """Return when sshd, all units and all checks of the machine's role have answered.
 
+    With `again`, units that have failed before are started once more: what they failed of may be mended.
     Raises SystemSaidNo at once when a unit fails or the guest ends, TimedOut with what was waited for at the deadline,
     and Halted soon after `halt` is set.
     """
@@ -48,7 +54,7 @@ def wait_until_ready(
             raise TimedOut(f"'{name}' still waits for {waiting}.", hint=_hint(machine, deployment))
 
     while True:
-        with _watch(machine, deployment) as (process, lines):
+        with _watch(machine, deployment, again) as (process, lines):
             for line in lines:
                 require_time()
                 if line is None:
@@ -74,8 +80,10 @@ def wait_until_ready(
 
 
 @contextmanager
-def _watch(machine: Machine, deployment: Deployment) -> Iterator[tuple[subprocess.Popen[bytes], Iterator[str | None]]]:
-    words = [" ".join(machine.role.services)]
+def _watch(
+    machine: Machine, deployment: Deployment, again: bool
+) -> Iterator[tuple[subprocess.Popen[bytes], Iterator[str | None]]]:
+    words = ["again" if again else "", " ".join(machine.role.services)]
     for check in machine.role.ready:
         words += [check.what, check.command]
     source = files("gridvisor.app.site").joinpath("ready.sh").read_text()

@@ -1,8 +1,10 @@
-# Runs in a guest, as root. $1: units that must be active, one a word. Then, in pairs: what a check says, and the check.
+# Runs in a guest, as root. $1: "again" if units that have failed before are to be started once more. $2: units that must
+# be active, one a word. Then, in pairs: what a check says, and the check.
 # Prints a line for each thing that it begins to wait for, "ready" at the end; "failed UNIT", the unit's last words and
 # status 1 as soon as a unit has failed: there is nothing to wait for then.
-units=$1
-shift
+again=$1
+units=$2
+shift 2
 
 failed() {
     echo "failed $1"
@@ -15,6 +17,15 @@ say() {
     [ "$shown" = "$1" ] || echo "$1"
     shown=$1
 }
+
+if [ "$again" ]; then
+    for unit in $units; do
+        if systemctl is-failed --quiet "$unit"; then
+            systemctl reset-failed "$unit"
+            systemctl start --no-block "$unit"
+        fi
+    done
+fi
 
 while [ "$units" ]; do
     states=$(systemctl is-active $units) || :

@@ -134,7 +134,8 @@ class _Work:
         elif step.act is Act.CHANGE:
             self._change(step.machine)
         with self.deployment.host.bus.step("services answer", where=step.name):
-            wait_until_ready(step.machine, self.deployment, self.deadline, self.failed)
+            again = step.act not in BOOTING
+            wait_until_ready(step.machine, self.deployment, self.deadline, self.failed, again=again)
         note_ready(self.deployment.folder_of(step.machine), time.time())
 
     def remove(self, step: Step) -> None:

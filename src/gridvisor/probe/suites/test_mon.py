@@ -17,7 +17,7 @@ from gridvisor.site.machine import Machine
 
 pytestmark = pytest.mark.role("mon")
 
-_SETTLES_S = 60.0  # the BDII reads its sources, and Prometheus its targets, now and then
+_SETTLES_S = 35.0  # the BDII reads its sources, and Prometheus its targets, now and then
 # What GFD.147 (GLUE 2.0), tables of each entity, wants to be there once and more.
 _MANDATORY = {
     "GLUE2AdminDomain": ("GLUE2DomainID",),
