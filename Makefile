@@ -13,10 +13,9 @@ menu:
 setup: ## install what is missing (Debian packages, .venv), and say what and why
 	@setup/setup
 
-up: setup ## set up, boot the first machine from examples/vm1.cfg, show it and ask it for its kernel
-	$(gridvisor) domain create --wait --exists-ok examples/vm1.cfg
-	$(gridvisor) domain list
-	$(gridvisor) domain ssh vm1 -- uname -a
+up: setup ## set up, bring up the Grid site of examples/kiam.yaml, and send a first job through it
+	$(gridvisor) up examples/kiam.yaml
+	$(gridvisor) run --site kiam-test -- sh -c 'echo "A job ran on $$(hostname), kernel $$(uname -r)."'
 
 test: setup ## set up, run the quick tests, then those that boot real guests
 	$(python) -m pytest -m 'not uml'
@@ -31,8 +30,8 @@ fix: setup ## mend what ruff can mend, and format
 	$(python) -m ruff check --fix
 	$(python) -m ruff format
 
-docs: setup ## write docs/reference/commands.md anew from the commands' own help
-	$(python) docs/reference/commands.py
+docs: setup ## write the pages of docs/reference that come from the code: commands, site file, probes
+	for page in docs/reference/*.py; do $(python) "$$page" || exit; done
 
 bench: setup ## measure what the README and docs give figures for (boots guests)
 	for benchmark in benchmarks/*.py; do $(as_root) $(python) -B "$$benchmark" || exit; done

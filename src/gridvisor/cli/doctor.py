@@ -29,6 +29,6 @@ def doctor(output: Annotated[Output, typer.Option("--output", "-o", help="What t
         for finding in missing:
             typer.echo(f"to mend '{finding.what}':  {finding.mend}")
         if not missing:
-            typer.echo("Nothing is missing. Begin with: gridvisor domain create --wait examples/vm1.cfg")
+            typer.echo("Nothing is missing. Begin with: gridvisor up examples/kiam.yaml")
     if missing:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)

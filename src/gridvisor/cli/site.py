@@ -171,8 +171,8 @@ def check(
 ) -> None:
     """Check a site file; with --live, the running site.
 
-    Nothing is touched. All problems of the file are told at once, each with its place. The exit code of --live is 1 when a probe fails, and
-    3 when it is our own tools that do.
+    Nothing is touched. All problems of the file are told at once, each with its place. The exit code of --live is 1
+    when a probe fails, and 3 when it is our own tools that do.
     """
     from gridvisor.app.site.opening import open_deployment, site_file
     from gridvisor.site.check import load_site
