@@ -38,6 +38,29 @@ def site(shared_home: Home) -> Iterator[Path]:
     shared_home.ok("destroy", "-y", file)
 
 
+# Which probes fail when the unit is stopped, besides `services_active` of its machine; those that need them are blocked.
+RED: dict[tuple[str, str], set[str]] = {
+    ("ce", "farm-gateway"): {
+        *("gateway_filters[ce]", "software_area_read_only[wn1]", "software_area_read_only[wn2]"),
+        "prometheus_sees_all[mon]",
+    },
+    ("ce", "munge"): {"slurm_answers[ce]", "slurm_daemon_runs[wn1]", "slurm_daemon_runs[wn2]"},
+    ("ce", "slurmctld"): {"slurm_answers[ce]", "slurm_daemon_runs[wn1]", "slurm_daemon_runs[wn2]"},
+    ("ce", "nfs-server"): {"session_folder_exported[ce]"},
+    ("ce", "arc-arex"): {"arex_runs_jobs[ce]"},
+    ("ce", "arc-arex-ws"): {"arex_answers[ce]"},
+    ("ce", "arc-infosys-ldap"): {"element_published[ce]"},
+    ("wn1", "munge"): {"slurm_daemon_runs[wn1]"},
+    ("wn1", "slurmd"): {"nodes_listen[ce]", "slurm_daemon_runs[wn1]"},
+    ("wn1", "grid-session"): {"session_folder_shared[wn1]"},
+    ("se", "xrootd@se"): {"stored_by_root[se]", "stored_by_webdav[se]"},
+    ("se", "nfs-server"): {"software_area_exported[se]"},
+    ("mon", "bdii"): {"bdii_answers[mon]"},
+    ("mon", "prometheus"): {"prometheus_sees_all[mon]"},
+    ("ui", "prometheus-node-exporter"): {"prometheus_sees_all[mon]"},
+}
+
+
 def status(home: Home, *, code: int = 0) -> dict[str, dict[str, Any]]:
     """`status`, by machine."""
     done = home.run("status", "-o", "json")
@@ -87,7 +110,18 @@ def test_live_check_is_green(shared_home: Home, site: Path) -> None:
     assert "job_in_the_accounting" in report.read_text()
 
 
-RED_GOES_HERE = 0
+@pytest.mark.parametrize(("machine", "unit"), RED, ids="-".join)
+def test_stopped_service_turns_exactly_its_probes_red(shared_home: Home, site: Path, machine: str, unit: str) -> None:
+    shared_home.ok("ssh", machine, "--", "systemctl", "stop", unit)
+    try:
+        outcomes = probes(shared_home, QUICK, code=1)
+    finally:
+        shared_home.ok("ssh", machine, "--", "systemctl", "start", unit)
+        shared_home.ok("up", site)
+    found = {name for name, outcome in outcomes.items() if outcome == "failed"}
+    assert found == {f"services_active[{machine}]", *RED[machine, unit]}
+    assert set(outcomes.values()) <= {"passed", "failed", "blocked"}
+    eventually(lambda: shared_home.run("check", "--live", "-k", "slurm or answers").returncode == 0, seconds=90)
 
 
 def test_one_more_worker_node_is_built_alone_and_runs_jobs(shared_home: Home, site: Path) -> None:

@@ -72,7 +72,8 @@ def test_session_folder_exported(guest: Host) -> None:
 
 
 def test_gateway_filters(guest: Host) -> None:
-    """The gateway's rules are in force on both of its networks."""
+    """The gateway forwards, and its rules are in force on both of its networks."""
+    assert guest.file("/proc/sys/net/ipv4/ip_forward").content_string.strip() == "1", "it forwards nothing"
     for card in ("eth0", "eth1"):
         assert "action" in guest.check_output(f"tc filter show dev {card} ingress"), f"{card} has no rules"
 
