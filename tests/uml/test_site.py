@@ -38,8 +38,8 @@ def site(shared_home: Home) -> Iterator[Path]:
     shared_home.ok("destroy", "-y", file)
 
 
-# Which probes fail when the unit is stopped, besides `services_active` of its machine. Those that need these are blocked,
-# not failed.
+# Which probes fail when the unit is stopped, besides `services_active` of its machine. Those that need
+# these are blocked, not failed.
 RED: dict[tuple[str, str], set[str]] = {
     ("ce", "farm-gateway"): {
         *("gateway_filters[ce]", "software_area_read_only[wn1]", "software_area_read_only[wn2]"),
