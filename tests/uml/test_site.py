@@ -111,16 +111,18 @@ def test_live_check_is_green(shared_home: Home, site: Path) -> None:
     assert "job_in_the_accounting" in report.read_text()
 
 
-@pytest.mark.parametrize(("machine", "unit"), RED, ids="-".join)
-def test_stopped_service_turns_exactly_its_probes_red(shared_home: Home, site: Path, machine: str, unit: str) -> None:
-    shared_home.ok("ssh", machine, "--", "systemctl", "stop", unit)
+@pytest.mark.parametrize(("stopped_on", "unit"), RED)
+def test_stopped_service_turns_exactly_its_probes_red(
+    shared_home: Home, site: Path, stopped_on: str, unit: str
+) -> None:
+    shared_home.ok("ssh", stopped_on, "--", "systemctl", "stop", unit)
     try:
         outcomes = probes(shared_home, QUICK, code=1)
     finally:
-        shared_home.ok("ssh", machine, "--", "systemctl", "start", unit)
+        shared_home.ok("ssh", stopped_on, "--", "systemctl", "start", unit)
         shared_home.ok("up", site)
     found = {name for name, outcome in outcomes.items() if outcome == "failed"}
-    assert found == {f"services_active[{machine}]", *RED[machine, unit]}
+    assert found == {f"services_active[{stopped_on}]", *RED[stopped_on, unit]}
     assert set(outcomes.values()) <= {"passed", "failed", "blocked"}
     eventually(lambda: shared_home.run("check", "--live", "-k", "slurm or answers").returncode == 0, seconds=90)
 
@@ -150,8 +152,8 @@ def test_killed_guest_is_told_and_restored_and_the_others_go_on(shared_home: Hom
     os.kill(guest_pid(shared_home, "kiam-test.mon"), signal.SIGKILL)
     eventually(lambda: status(shared_home, code=1)["mon"]["state"] != "ready")
     found = status(shared_home, code=1)["mon"]
-    assert found["state"] in ("crashed", "down")
-    assert found["since_s"] is None or found["since_s"] >= since_s - 5
+    assert found["state"] == "crashed"
+    assert since_s - 1 <= found["since_s"] <= time.time()
     done = shared_home.run("up", site)
     assert done.returncode == 0, done.stderr
     assert {line.split(":")[0] for line in done.stderr.splitlines() if ": boot" in line} == {"✓ mon"}

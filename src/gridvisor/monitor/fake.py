@@ -84,7 +84,7 @@ class FakeMonitor:
 
     def crash(self, name: str) -> None:
         """What a guest does whose kernel panics."""
-        self._rows[name] = replace(self._find(name), state=State.CRASHED)
+        self._rows[name] = replace(self._find(name), state=State.CRASHED, crashed_s=time.time())
 
     def _find(self, name: str) -> DomainRow:
         if name not in self._rows:

@@ -74,7 +74,7 @@ class DomainRow:
     """A domain as it was observed.
 
     `cpu_s` is processor time used, `since_s` the start in seconds since the epoch; of its `memory_mib` the host has
-    given it `held_mib` so far.
+    given it `held_mib` so far. `crashed_s` is when a crashed one did, None when nobody was there to see it.
     """
 
     name: str
@@ -85,6 +85,7 @@ class DomainRow:
     cpu_s: float
     since_s: float
     held_mib: int = 0
+    crashed_s: float | None = None
 
 
 class NoSuchDomain(Refused):

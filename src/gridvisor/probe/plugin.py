@@ -64,6 +64,8 @@ def _of_role(item: pytest.Item, config: pytest.Config) -> tuple[Machine, ...] | 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Do not begin what cannot succeed, since another probe has told already that it cannot."""
+    if _SITE not in item.config.stash:
+        return
     if _of_role(item, item.config) == ():
         pytest.skip("the site has no machine of this role")
     bad = item.config.stash[_BAD]

@@ -34,7 +34,7 @@ def site_status(deployment: Deployment) -> tuple[MachineStatus, ...]:
         record = read_record(deployment.folder_of(machine))
         state, since_s = "down", None
         if row is not None:
-            state, since_s = row.state.value, row.since_s
+            state, since_s = row.state.value, row.crashed_s if row.state is State.CRASHED else row.since_s
             if row.state is State.RUNNING:
                 ready_s = record.ready_s if record is not None and record.of(row) else None
                 state, since_s = ("starting", row.since_s) if ready_s is None else ("ready", ready_s)

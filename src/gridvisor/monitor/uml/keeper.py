@@ -162,7 +162,7 @@ class Keeper:
             old.unlink(missing_ok=True)
         if self.state["ended"] == "crashed" and self.commit_fd is None:
             shutil.copyfile("console.log", logs / f"{here.name}-{self.launch['id']}.console.log")
-            self.tell(status="crashed")
+            self.tell(status="crashed", crashed_s=time.time())
             return
         shutil.move("console.log", logs / f"{here.name}-{self.launch['id']}.console.log")
         # By another name at once: a new domain of this name may be made before the last file of this one is gone.

@@ -276,6 +276,7 @@ def _row(seen: _Seen) -> DomainRow:
         cpu_s=use.cpu_s,
         held_mib=use.held_mib,
         since_s=seen.state["since_s"],
+        crashed_s=seen.state.get("crashed_s"),
     )
 
 
