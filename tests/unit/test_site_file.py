@@ -1,0 +1,299 @@
+"""Site files: what the shortest one means, and what is said of wrong ones, where, and all of it at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from gridvisor.cli.main import main
+from gridvisor.core.errors import InputError, Refused
+from gridvisor.site.check import load_site
+from gridvisor.site.document import parse_document
+from gridvisor.site.model import Site, User, site_schema
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SMALLEST = "site: small\nmachines:\n  ui:\n  ce:\n  wn: {count: 2}\n"
+
+# What the file holds below `site: a`, and each problem that must be told, without its line, caret and hint.
+WRONG = {
+    "unknown key": ("machinse: {ui: }", ["1:1: 'machines' is missing", "2:1: unknown key 'machinse'"]),
+    "unknown keys further in": (
+        "machines:\n  ce: {memroy: 1GiB}\n  ui: {colour: red}\nusers: [{name: a, vo: dteam, mail: a@b}]",
+        ["3:8: unknown key 'memroy'", "4:8: unknown key 'colour'", "5:30: unknown key 'mail'"],
+    ),
+    "no machines": ("", ["1:1: 'machines' is missing"]),
+    "sizes": (
+        "machines:\n  ce: {memory: lots}\n  ui: {memory: 256}\n  se: {volumes: {data: 1.5KiB}}\n  mon: {memory: true}",
+        [
+            "3:16: 'lots' is not a size such as '2GiB' or '512M'",
+            "4:16: 256 has no unit; a size is written '256MiB'",
+            "5:24: '1.5KiB' is not a whole number of MiB, one at least",
+            "6:17: True is not a size such as '256MiB'",
+        ],
+    ),
+    "types": (
+        "machines:\n  ui: {vcpus: 0}\n  ce: {vcpus: two}\n  se: {role: 1}\nvos: []",
+        [
+            "3:15: input should be greater than or equal to 1, not 0",
+            "4:15: input should be a valid integer, not 'two'",
+            "5:14: input should be a valid string, not 1",
+            "6:6: list should have at least 1 item after validation, not 0, not []",
+        ],
+    ),
+    "a list of machines": ("machines: [ui]", ["2:11: input should be a valid dictionary, not ['ui']"]),
+    "role": (
+        "machines:\n  ce2: {role: cee}\n  uu:",
+        ["3:15: there is no role 'cee'", "4:3: 'uu' is no role's name, and no 'role' is given"],
+    ),
+    "one name for two machines": (
+        "machines:\n  ui1: {role: ui}\n  ui: {count: 1}",
+        ["3:3: two machines would be called 'ui1'", "4:3: two machines would be called 'ui1'"],
+    ),
+    "a long name": (
+        f"domain: {'abcdefghi.' * 5}test\nmachines:\n  averylongname: {{role: ui}}",
+        ["4:3: 'averylongname." + "abcdefghi." * 5 + "test' is longer than 64 letters"],
+    ),
+    "too little memory, and no such volume": (
+        "machines:\n  se: {memory: 8MiB, volumes: {dat: 1GiB}}\n  ui: {volumes: {data: 1GiB}}",
+        [
+            "3:16: 8 MiB are too few; no guest boots in less than 64 MiB",
+            "3:32: the role 'se' has no volume 'dat'",
+            "4:18: the role 'ui' has no volume 'data'",
+        ],
+    ),
+    "publish": (
+        "machines: {mon: , ui: }\npublish:\n  mom: [9090]\n  mon: [9091]\n  ui: ['9091:80']",
+        ["4:3: the site has no machine 'mom'", "6:7: port 9091 is published for 'mon' already"],
+    ),
+    "ports": (
+        "machines: {mon: , ui: , ce: , se: }\npublish:\n  mon: [x]\n  ui: [1, 1]\n  ce: 70000\n  se: [true]",
+        [
+            "4:8: 'x' is not a port such as 9090, or 'HOSTPORT:PORT'",
+            "5:7: port 1 is named twice",
+            "6:7: 70000: ports go from 1 to 65535",
+            "7:7: True is not a port such as 9090, or 'HOSTPORT:PORT'",
+        ],
+    ),
+    "networks": (
+        "networks: {site: 10.0.0.1/24, farm: 10.0.1.0/30, more: 127.0.0.0/8, odd: 7}\nmachines: {ui: }",
+        [
+            "2:18: '10.0.0.1/24' is not a network such as '10.20.0.0/24': 10.0.0.1/24 has host bits set",
+            "2:37: '10.0.1.0/30' is no network for machines: at most /29, and not loopback or multicast",
+            "2:56: '127.0.0.0/8' is no network for machines: at most /29, and not loopback or multicast",
+            "2:74: 7 is not a network such as '10.20.0.0/24'",
+        ],
+    ),
+    "overlap": (
+        "networks:\n  site: 10.0.0.0/16\n  farm: 10.0.1.0/24\n  lo: 10.1.0.0/24\nmachines: {ui: }",
+        ["4:9: 10.0.1.0/24 overlaps 10.0.0.0/16, the network 'site'", "5:3: 'lo' is the loopback's name"],
+    ),
+    "a network that a role needs": (
+        "networks: {site: 10.0.0.0/24}\nmachines:\n  wn:",
+        ["4:3: the role 'wn' needs a network 'farm'"],
+    ),
+    "too many machines": (
+        "networks: {site: 10.0.0.0/29, farm: 10.0.1.0/24}\nmachines:\n  ce:\n  ui: {count: 5}",
+        ["2:18: 6 machines are to be in 'site', and 10.0.0.0/29 has room for 5"],
+    ),
+    "two gateways": ("machines:\n  ce: {count: 2}", ["3:3: 'farm' would have 2 gateways: ce1, ce2"]),
+    "addresses": (
+        "machines:\n  ui: {address: 10.20.0.1}\n  ce: {address: 10.20.0.9, count: 1}\n  se: {address: 10.20.0.9}\n"
+        "  wn: {address: 10.20.0.8}",
+        [
+            "3:17: 10.20.0.1 is no address for a machine in 10.20.0.0/24, the network 'site'",
+            "4:17: several machines cannot have one address",
+            "5:17: 10.20.0.9 is the address of 'ce' already",
+            "6:17: 10.20.0.8 is no address for a machine in 10.20.1.0/24, the network 'farm'",
+        ],
+    ),
+    "no address": ("machines: {ui: {address: x}}", ["2:26: 'x' is not an address such as '10.20.0.7'"]),
+    "people": (
+        "vos: [x, x]\nusers: [{name: root, vo: y}, {name: ann, vo: x}, {name: ann, vo: x}]\nmachines: {ui: }",
+        [
+            "2:10: the VO 'x' is named twice",
+            "3:16: 'root' is an account that every machine has",
+            "3:26: there is no VO 'y' here",
+            "3:57: two users would be called 'ann'",
+        ],
+    ),
+    "a key twice": ("machines:\n  ui:\n  ui: {vcpus: 2}", ["4:3: 'ui' is given twice"]),
+    "alias": ("machines:\n  ui: &x {vcpus: 1}\n  ce: *x", ["3:7: YAML's anchors and aliases are not read here"]),
+    "merge key": ("machines:\n  ui: {<<: {vcpus: 1}}", ["3:8: YAML's merge keys are not read here"]),
+    "tag": (
+        "domain: !!python/name:os.system x\nmachines: {ui: }",
+        ["2:9: the tag 'tag:yaml.org,2002:python/name:os.system' means nothing here"],
+    ),
+    "a key that is a list": ("machines: {ui: }\n? [a]\n: b", ["3:3: a key is a word, not a list or a mapping"]),
+    "a tab": ("\tmachines: {ui: }", ["2:1: not YAML: found a tab character that violates indentation"]),
+    "two documents": ("machines: {ui: }\n---\nsite: b", ["3:1: not YAML: but found another document"]),
+}
+
+
+def problems(tmp_path: Path, text: str | bytes, name: str = "site.yaml") -> InputError:
+    """What is raised for a site file of that text."""
+    file = tmp_path / name
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError) as caught:
+        load_site(file)
+    return caught.value
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_every_problem_is_told_at_its_place(tmp_path: Path, case: str) -> None:
+    text, wanted = WRONG[case]
+    error = problems(tmp_path, f"site: a\n{text}\n")
+    told = [f"{one.span}: {one.text}" for one in error.problems]
+    file = tmp_path / "site.yaml"
+    # A value that could not be read is then missed as well, at the same place.
+    assert [one for one in told if not one.endswith("not None")] == [f"{file}:{one}" for one in wanted]
+    assert error.exit_code == 2
+
+
+def test_a_problem_is_shown_with_its_line_a_caret_and_a_hint(tmp_path: Path) -> None:
+    message = problems(tmp_path, "site: a\nmachines:\n  ce: {memroy: 1GiB}\n  ui: {x: 1}\n").message
+    file = tmp_path / "site.yaml"
+    assert message.splitlines() == [
+        f"{file}:3:8: unknown key 'memroy'",
+        "      ce: {memroy: 1GiB}",
+        "           ^",
+        "    hint: did you mean 'memory'?",
+        f"{file}:4:8: unknown key 'x'",
+        "      ui: {x: 1}",
+        "           ^",
+        "    hint: known are: address, count, memory, role, vcpus, volumes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("machinse: {ui: }", "did you mean 'machines'?"),
+        ("machines: {cee: }", "did you mean 'ce'?"),
+        ("machines: {zzz: }", "there are: ce, mon, se, ui, wn"),
+        ("machines: {mon: }\npublish: {x: [1]}", "its machines: mon"),
+        ("machines:\n  ui:\n  ui:", "first given at line 3"),
+        ("machines: {se: {volumes: {x: 1GiB}}}", "it has: data"),
+        ("machines: {ui: {volumes: {x: 1GiB}}}", "it has none"),
+        ("machines: {ui: }\nusers: [{name: a, vo: x}]", "the VOs of this site: dteam"),
+        ("machines: {ui: {address: 10.20.0.0}}", "leave it out, and one is chosen"),
+        ("networks: {site: 10.0.0.0/24}\nmachines: {ce: }", "add under 'networks': farm: 10.20.9.0/24"),
+    ],
+)
+def test_a_hint_says_what_to_do(tmp_path: Path, text: str, hint: str) -> None:
+    assert [one.hint for one in problems(tmp_path, f"site: a\n{text}\n").problems if one.hint] == [hint]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "1:1: 'site' is missing"),
+        (b"[a]\n", "1:1: a site file has keys such as 'site:' and 'machines:'"),
+        (b"just words\n", "1:1: a site file has keys such as 'site:' and 'machines:'"),
+        (b"site: a\nmachines: \xe9\n", "2:1: the file is not UTF-8 text"),
+        (b"site: a\nmachines: [ui\n", "3:1: not YAML: did not find expected ',' or ']'"),
+        (b"site: \x01\n", "1:1: not YAML: unacceptable character #x0001: control characters are not allowed"),
+        (b"site: " + b"9" * 5000 + b"\nmachines: {ui: }\n", "1:7: cannot be read: Exceeds the limit"),
+        (b"#" * (4 << 20) + b"\n", "1:1: the file has 4194305 bytes; 4194304 are the most"),
+    ],
+)
+def test_what_is_no_site_file_at_all(tmp_path: Path, data: bytes, said: str) -> None:
+    first = problems(tmp_path, data).problems[0]
+    assert f"{first.span.line}:{first.span.column}: {first.text}".startswith(said)
+
+
+@pytest.mark.xfail(raises=RecursionError, reason="only the parser's own recursion is caught, not the reader's")
+def test_a_file_nested_without_end_is_an_error_as_any(tmp_path: Path) -> None:
+    problems(tmp_path, f"site: {'[' * 5000}{']' * 5000}\nmachines: {{ui: }}\n")
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "."])
+def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refused, match=r"cannot be read: (No such file|Is a directory)"):
+        load_site(tmp_path / name)
+
+
+def test_five_lines_are_a_whole_site(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(SMALLEST)
+    site, machines = load_site(file)
+    assert (site.site, site.domain, site.monitor, site.release) == ("small", "grid.test", "auto", "trixie")
+    assert site.networks == {"site": IPv4Network("10.20.0.0/24"), "farm": IPv4Network("10.20.1.0/24")}
+    assert (site.vos, site.users, site.publish) == (["dteam"], [User(name="tester", vo="dteam")], {})
+    assert [machine.name for machine in machines] == ["ui", "ce", "wn1", "wn2"]
+    assert [machine.memory_mib for machine in machines] == [machine.role.memory_mib for machine in machines]
+    assert {machine.vcpus for machine in machines} == {1}
+
+
+def test_what_the_file_says_counts(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(
+        "site: full\ndomain: example.org\nmonitor: xen+ssh://root@dom0\nvos: [ops]\n"
+        "machines:\n  front: {role: ui, memory: 1.5GiB, vcpus: 2, address: 10.20.0.7}\n"
+        "  se: {volumes: {data: 4GiB}}\npublish: {front: ['8443:443', 80]}\n"
+    )
+    site, [front, se] = load_site(file)
+    assert site.users == [User(name="tester", vo="ops")], "the default user is in the first VO that there is"
+    assert (front.fqdn, front.role.name, front.memory_mib, front.vcpus) == ("front.example.org", "ui", 1536, 2)
+    assert front.interfaces[0].address == IPv4Address("10.20.0.7")
+    assert front.publish == {8443: 443, 80: 80}
+    assert se.volumes["data"].size_mib == 4096
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_load(file: Path) -> None:
+    site, machines = load_site(file)
+    assert len(machines) >= len(site.machines)
+
+
+def test_a_document_says_where_its_values_and_keys_stand() -> None:
+    class Anything(BaseModel):
+        a: dict[str, list[int]]
+
+    document = parse_document(b"a:\n  b: [1, 22]\n", Anything, "x.yaml")
+    assert str(document.problem("no", "a", "b", 1).span) == "x.yaml:2:10"
+    assert str(document.problem("no", "a", "b", at_key=True).span) == "x.yaml:2:3"
+    assert str(document.problem("no", "a", "c").span) == "x.yaml:2:3", "else at what is around it"
+    assert str(document.problem("no").span) == "x.yaml:1:1"
+
+
+def test_the_schema_for_editors_has_the_keys_of_the_file() -> None:
+    schema = site_schema()
+    assert set(schema["properties"]) == set(Site.model_fields)
+    machine = schema["$defs"]["MachineSpec"]["properties"]
+    assert "memory" in machine
+    assert "memory_mib" not in machine
+
+
+@pytest.mark.parametrize(("text", "status"), [(SMALLEST, 0), ("site: small\nmachines: {nobody: }\n", 2)])
+def test_check_touches_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    status: int,
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    file = tmp_path / "site.yaml"
+    file.write_text(text)
+    monkeypatch.setenv("GRIDVISOR_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["gridvisor", "check", str(file)])
+    monkeypatch.setattr(subprocess, "Popen", never)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    signal.signal(signal.SIGINT, before)
+    told = capsys.readouterr()
+    assert leaving.value.code == status
+    assert sorted(tmp_path.iterdir()) == [file]
+    if status:
+        assert (f"{file}:2:12: 'nobody' is no role's name" in told.err, told.out) == (True, "")
+    else:
+        assert told.out == f"{file}: site 'small' of 4 machines is fine.\n"
