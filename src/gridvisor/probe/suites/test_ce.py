@@ -7,8 +7,10 @@ from testinfra.host import Host
 
 from gridvisor.app.site.account import Account
 from gridvisor.app.site.deployment import Deployment
+from gridvisor.core.deadline import NotYet
 from gridvisor.probe.ldap import entries
 from gridvisor.probe.reach import reached
+from gridvisor.probe.settle import settled
 from gridvisor.probe.visitor import NOBODY, Visitors
 from gridvisor.run.command import script
 from gridvisor.site.machine import Machine
@@ -80,10 +82,17 @@ def test_gateway_filters(guest: Host) -> None:
 
 def test_element_published(machine: Machine, account: Account) -> None:
     """The element's own LDAP server tells of it in GLUE2: a service, an endpoint at its URL, a share."""
-    found = entries(account, f"ldap://{machine.fqdn}:2135", "o=glue", "(objectClass=GLUE2Endpoint)")
-    urls = {url for entry in found for url in entry.get("GLUE2EndpointURL", ())}
-    assert any(url.startswith(f"https://{machine.fqdn}") for url in urls), urls
-    assert entries(account, f"ldap://{machine.fqdn}:2135", "o=glue", "(objectClass=GLUE2ComputingShare)")
+    uri = f"ldap://{machine.fqdn}:2135"
+
+    def check() -> None:
+        endpoints = entries(account, uri, "o=glue", "(objectClass=GLUE2Endpoint)")
+        urls = {url for entry in endpoints for url in entry.get("GLUE2EndpointURL", ())}
+        if not any(url.startswith(f"https://{machine.fqdn}") for url in urls):
+            raise NotYet(f"no endpoint at its own name, but {sorted(urls)}")
+        if not entries(account, uri, "o=glue", "(objectClass=GLUE2ComputingShare)"):
+            raise NotYet("no share")
+
+    settled(check)
 
 
 def test_member_is_mapped(guest: Host, deployment: Deployment) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 from testinfra.host import Host
 
 from gridvisor.app.site.account import Account
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.core.deadline import Deadline, NotYet, wait_until
-from gridvisor.core.errors import SystemSaidNo, TimedOut
+from gridvisor.core.deadline import NotYet
 from gridvisor.probe.ldap import Entry, entries
+from gridvisor.probe.settle import settled
 from gridvisor.site.machine import Machine
 
 pytestmark = pytest.mark.role("mon")
 
-_SETTLES_S = 35.0  # the BDII reads its sources, and Prometheus its targets, now and then
 # What GFD.147 (GLUE 2.0), tables of each entity, wants to be there once and more.
 _MANDATORY = {
     "GLUE2AdminDomain": ("GLUE2DomainID",),
@@ -30,14 +28,6 @@ _MANDATORY = {
     "GLUE2ComputingShare": ("GLUE2ShareID", "GLUE2ComputingShareServingState"),
     "GLUE2Manager": ("GLUE2ManagerID", "GLUE2ManagerProductName"),
 }
-
-
-def settled(check: Callable[[], None]) -> None:
-    """Return once `check` does not raise NotYet any more. Raises SystemSaidNo when that does not happen."""
-    try:
-        wait_until("it has not settled", check, Deadline.after(_SETTLES_S), every_s=2)
-    except TimedOut as error:
-        raise SystemSaidNo(error.message) from error
 
 
 def _glue(machine: Machine, account: Account, filter_: str) -> list[Entry]:
