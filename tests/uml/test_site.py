@@ -193,6 +193,12 @@ def test_service_that_fails_ends_the_wait_with_its_last_words(home: Home) -> Non
     home.ok("up", file)
 
 
+def test_role_beside_the_site_file_is_a_machine_of_the_site(home: Home) -> None:
+    home.ok("up", EXAMPLES / "squid" / "site.yaml", timeout_s=UP_S)
+    page = "http://cache.grid.test:3128/squid-internal-mgr/info"
+    assert "Squid Object Cache" in home.ok("ssh", "ui", "--", f"curl --silent --fail --proxy cache:3128 {page}")
+
+
 @pytest.mark.parametrize(
     ("machines", "told"),
     [("{ui: {memory: 900GiB}}", "memory"), ("{se: {volumes: {data: 90TiB}}}", "disk")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -296,3 +297,8 @@ def test_the_page_of_commands_is_what_make_docs_writes() -> None:
     assert script.with_suffix(".md").read_text() == done.stdout, "run: make docs"
     assert "gridvisor domain create" in done.stdout
     assert "mem-set" not in done.stdout
+
+
+def test_the_schema_of_site_files_is_what_make_docs_writes() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "site_file.py"
+    assert page.with_name("site.schema.json").read_text() == runpy.run_path(str(page))["page"](), "run: make docs"
