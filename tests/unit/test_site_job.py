@@ -1,0 +1,266 @@
+"""Grid jobs: what is handed to ARC's client, and what is read from it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gridvisor.app.host import Host
+from gridvisor.app.site.account import Account
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.job import (
+    ENDED,
+    Job,
+    JobResult,
+    JobWish,
+    command_file,
+    description,
+    look,
+    parse_jobs,
+    run_jobs,
+    stored,
+    submit,
+)
+from gridvisor.core.errors import Refused, SystemSaidNo, ToolOutput
+from gridvisor.core.events import Bus
+from gridvisor.core.places import Places
+from gridvisor.run.command import Command, Result
+from gridvisor.site.check import SHIPPED
+from gridvisor.site.machine import expand
+from gridvisor.site.model import Site
+from gridvisor.site.role import find_roles
+
+ID = "https://ce.grid.test:443/arex/rest/1.0/jobs/"
+# As Job::SaveToStreamJSON of ARC's library lays it out.
+ARCSTAT = f"""\
+{{"jobs": [
+{{
+ "id": "{ID}0a1b",
+ "name": "gridvisor",
+ "state": "Finished",
+ "specificState": "FINISHED",
+ "exitCode": 0,
+ "owner": "/DC=test/DC=grid/CN=tester",
+ "queue": "grid"
+}},
+{{
+ "id": "{ID}2c3d",
+ "name": "gridvisor",
+ "state": "Failed",
+ "specificState": "FAILED",
+ "exitCode": 7,
+ "jobError": [
+"LRMS error: (7) Job failed with exit code 7",
+"second"
+]
+}},
+{{
+ "id": "{ID}4e5f",
+ "state": "Queuing",
+ "waitingPosition": 1
+}}
+]}}
+"""
+HOSTILE = [
+    "a b",
+    "",
+    "$HOME",
+    "`id`",
+    "$(id)",
+    '"',
+    "'",
+    "\\",
+    "*",
+    "~",
+    "a\nb",
+    "#",
+    ";",
+    "&&",
+    "-n",
+    "ж",
+    "\t",
+    "A=1",
+    "!",
+    "%s",
+    '\\"\\',
+]
+
+
+def ran(words: Sequence[str]) -> list[str]:
+    """The arguments that a program gets which the file of such a command starts."""
+    script = command_file(JobWish(("printf", r"%s\0", *words)))
+    said = subprocess.run(["sh"], input=script, capture_output=True, check=True)
+    assert said.stderr == b""
+    return said.stdout.decode().split("\0")[:-1]
+
+
+class FakeAccount(Account):
+    """An account whose commands are kept, and answered with what is given."""
+
+    def answering(self, stdout: str = "", stderr: str = "", status: int = 0) -> FakeAccount:
+        self.__dict__.update(answer=(status, stdout, stderr), commands=[])
+        return self
+
+    def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
+        self.__dict__["commands"].append(command)
+        return Result(command, *self.__dict__["answer"], 0.1, "ui")
+
+
+def deployment_of(tmp_path: Path, *machines: str, users: bool = True) -> Deployment:
+    data: dict[str, object] = {"site": "a", "machines": dict.fromkeys(machines)}
+    site = Site.model_validate(data if users else data | {"users": []})
+    roles = find_roles((SHIPPED,))
+    return Deployment(Host(Places(tmp_path / "c", tmp_path / "s"), Bus()), site, expand(site, roles))
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> FakeAccount:
+    account = FakeAccount.of(deployment_of(tmp_path, "ui", "ce", "se"))
+    assert isinstance(account, FakeAccount)
+    return account
+
+
+def test_jobs_are_read_from_arcstat() -> None:
+    assert parse_jobs(ARCSTAT) == (
+        Job(f"{ID}0a1b", "Finished", 0),
+        Job(f"{ID}2c3d", "Failed", 7, "LRMS error: (7) Job failed with exit code 7; second"),
+        Job(f"{ID}4e5f", "Queuing"),
+    )
+    assert parse_jobs("") == parse_jobs('{"jobs": []}') == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["No jobs", "{}", "[]", "null", '{"jobs": null}', '{"jobs": [1]}', '{"jobs": [{"id": "x"}]}', ARCSTAT[:99]]
+)
+def test_what_is_no_list_of_jobs_is_said(text: str) -> None:
+    with pytest.raises(ToolOutput, match="no list of jobs") as caught:
+        parse_jobs(text)
+    assert text[:50] in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_code", "status"),
+    [
+        ("Finished", 0, 0),
+        ("Finished", None, 0),
+        ("Finished", 3, 3),
+        ("Failed", 7, 7),
+        ("Failed", 0, 1),
+        ("Failed", None, 1),
+        ("Killed", None, 1),
+        ("Deleted", 0, 1),
+    ],
+)
+def test_the_status_is_the_jobs_own_and_0_only_for_work_that_was_done(
+    state: str, exit_code: int | None, status: int
+) -> None:
+    assert state in ENDED
+    assert JobResult(Job("x", state, exit_code), "", "").status == status
+
+
+def test_a_command_reaches_its_program_word_for_word() -> None:
+    assert ran(HOSTILE) == HOSTILE
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))), max_size=5))
+def test_any_words_do(words: list[str]) -> None:
+    assert ran(["first", *words]) == ["first", *words]
+
+
+def test_a_command_is_replaced_by_its_program() -> None:
+    said = subprocess.run(["sh"], input=command_file(JobWish(("sh", "-c", "exit 7"))), check=False)
+    assert said.returncode == 7
+
+
+def test_the_description_names_every_file_once() -> None:
+    plain = description(JobWish(("hostname",)), {})
+    assert plain == (
+        '&(executable="gridvisor-command")(jobname="gridvisor")(stdout="stdout")(stderr="stderr")'
+        '(inputFiles=("gridvisor-command" ""))'
+    )
+    wish = JobWish(("sort", "in"), inputs=(Path("/data/in"),), outputs=("out",))
+    assert description(wish, {"out": "root://se//o"}, from_store={"more": "root://se//m"}) == (
+        plain[: -len('("gridvisor-command" ""))')]
+        + '("gridvisor-command" "")("in" "")("more" "root://se//m"))(outputFiles=("out" "root://se//o"))'
+    )
+
+
+def test_quotes_in_names_are_doubled() -> None:
+    text = description(JobWish(("x",), inputs=(Path('a"b)(c'),)), {'"': "u"})
+    assert '("a""b)(c" "")' in text
+    assert '("""" "u")' in text
+
+
+def test_the_command_is_not_in_the_description() -> None:
+    assert "$HOME" not in description(JobWish(("echo", "$HOME")), {})
+
+
+def test_outputs_of_each_job_have_a_place_of_their_own(account: FakeAccount) -> None:
+    places = [stored(account.deployment, account, "/home/tester/job-X", ["a", "b"], number) for number in range(2)]
+    assert places[0] == {
+        "a": "root://se.grid.test:1094//dteam/jobs/job-X/1/a",
+        "b": "root://se.grid.test:1094//dteam/jobs/job-X/1/b",
+    }
+    assert not {*places[0].values()} & {*places[1].values()}
+    assert stored(account.deployment, account, "/home/tester/job-X", [], 0) == {}
+
+
+def test_submitting_gives_the_ids(account: FakeAccount) -> None:
+    said = "".join(f"Job submitted with jobid: {ID}{number}\n" for number in (1, 2))
+    ids = submit(account.answering(said), "/home/tester/job-X", JobWish(("true",)), count=2)
+    assert ids == [f"{ID}1", f"{ID}2"]
+    command, sent = account.__dict__["commands"]
+    assert command.stdin == command_file(JobWish(("true",)))
+    assert sent.stdin == description(JobWish(("true",)), {}).encode()
+    assert "https://ce.grid.test:443/arex" in sent.argv
+    assert [*sent.argv][-4:] == ["--instances-min", "2", "--instances-max", "2"]
+
+
+@pytest.mark.parametrize(("count", "status"), [(2, 0), (1, 1)])
+def test_jobs_that_were_not_taken_are_the_sites_fault(account: FakeAccount, count: int, status: int) -> None:
+    said = account.answering(f"Job submitted with jobid: {ID}1\n", "ERROR: no queue\n", status)
+    with pytest.raises(SystemSaidNo, match=rf"'ce' took 1 of {count} jobs(.|\n)*no queue") as caught:
+        submit(said, "/home/tester/job-X", JobWish(("true",)), count=count)
+    assert caught.value.hint
+
+
+def test_jobs_are_looked_at_in_the_order_asked_and_missing_ones_are_unknown(account: FakeAccount) -> None:
+    said = account.answering(ARCSTAT, "WARNING: Job not found\n")
+    jobs = look(said, [f"{ID}4e5f", f"{ID}gone", f"{ID}0a1b"])
+    assert jobs == (
+        Job(f"{ID}4e5f", "Queuing"),
+        Job(f"{ID}gone", "Unknown", error="WARNING: Job not found"),
+        Job(f"{ID}0a1b", "Finished", 0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("machines", "wish", "why"),
+    [
+        (("ui", "ce"), JobWish(()), "no command"),
+        (("ui",), JobWish(("true",)), "no computing element"),
+        (("ui", "ce"), JobWish(("true",), outputs=("o",)), "no storage element"),
+        (("ui", "ce"), JobWish(("true",), inputs=(Path("/nonexistent/i"),)), "no file '/nonexistent/i'"),
+        (("ui", "ce", "se"), JobWish(("true",), outputs=("/etc/passwd",)), "not the name of a file"),
+        (("ui", "ce", "se"), JobWish(("true",), outputs=("a/../../b",)), "not the name of a file"),
+        (("ce",), JobWish(("true",)), "no user interface"),
+        (("ui", "ce"), JobWish(("true",), user="eve"), "no user 'eve'"),
+    ],
+)
+def test_what_cannot_be_a_job_is_refused_before_anything_is_done(
+    tmp_path: Path, machines: tuple[str, ...], wish: JobWish, why: str
+) -> None:
+    with pytest.raises(Refused, match=why):
+        run_jobs(deployment_of(tmp_path, *machines), wish, timeout_s=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_site_without_users_has_no_account(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no users"):
+        Account.of(deployment_of(tmp_path, "ui", users=False))
