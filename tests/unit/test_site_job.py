@@ -202,18 +202,18 @@ def test_the_command_is_not_in_the_description() -> None:
 
 
 def test_outputs_of_each_job_have_a_place_of_their_own(account: FakeAccount) -> None:
-    places = [stored(account.deployment, account, "/home/tester/job-X", ["a", "b"], number) for number in range(2)]
+    places = [stored(account.deployment, account, "/tmp/job-X", ["a", "b"], number) for number in range(2)]
     assert places[0] == {
         "a": "root://se.grid.test:1094//dteam/jobs/job-X/1/a",
         "b": "root://se.grid.test:1094//dteam/jobs/job-X/1/b",
     }
     assert not {*places[0].values()} & {*places[1].values()}
-    assert stored(account.deployment, account, "/home/tester/job-X", [], 0) == {}
+    assert stored(account.deployment, account, "/tmp/job-X", [], 0) == {}
 
 
 def test_submitting_gives_the_ids(account: FakeAccount) -> None:
     said = "".join(f"Job submitted with jobid: {ID}{number}\n" for number in (1, 2))
-    ids = submit(account.answering(said), "/home/tester/job-X", JobWish(("true",)), count=2)
+    ids = submit(account.answering(said), "/tmp/job-X", JobWish(("true",)), count=2)
     assert ids == [f"{ID}1", f"{ID}2"]
     command, sent = account.__dict__["commands"]
     assert command.stdin == command_file(JobWish(("true",)))
@@ -226,7 +226,7 @@ def test_submitting_gives_the_ids(account: FakeAccount) -> None:
 def test_jobs_that_were_not_taken_are_the_sites_fault(account: FakeAccount, count: int, status: int) -> None:
     said = account.answering(f"Job submitted with jobid: {ID}1\n", "ERROR: no queue\n", status)
     with pytest.raises(SystemSaidNo, match=rf"'ce' took 1 of {count} jobs(.|\n)*no queue") as caught:
-        submit(said, "/home/tester/job-X", JobWish(("true",)), count=count)
+        submit(said, "/tmp/job-X", JobWish(("true",)), count=count)
     assert caught.value.hint
 
 
