@@ -207,7 +207,6 @@ def test_what_is_no_site_file_at_all(tmp_path: Path, data: bytes, said: str) -> 
     assert f"{first.span.line}:{first.span.column}: {first.text}".startswith(said)
 
 
-@pytest.mark.xfail(raises=RecursionError, reason="only the parser's own recursion is caught, not the reader's")
 def test_a_file_nested_without_end_is_an_error_as_any(tmp_path: Path) -> None:
     problems(tmp_path, f"site: {'[' * 5000}{']' * 5000}\nmachines: {{ui: }}\n")
 

@@ -62,6 +62,8 @@ def parse_document(data: bytes, model: type[M], name: str) -> Document[M]:
     try:
         text = data.decode()
         node = yaml.compose(text, Loader=_LOADER)
+        reader = _Reader(name, text.splitlines())
+        plain = reader.read(node, ()) if node is not None else {}
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError([Problem(Span(name, line, 1), "the file is not UTF-8 text")]) from error
@@ -69,8 +71,6 @@ def parse_document(data: bytes, model: type[M], name: str) -> Document[M]:
         raise InputError([Problem(Span(name, 1, 1), "the file is nested too deeply")]) from error
     except yaml.YAMLError as error:
         raise InputError([_syntax(error, name, data.decode(errors="replace").splitlines())]) from error
-    reader = _Reader(name, text.splitlines())
-    plain = reader.read(node, ()) if node is not None else {}
     try:
         value = model.model_validate(plain)
     except ValidationError as error:
