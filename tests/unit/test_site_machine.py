@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridvisor.core.errors import Refused
-from gridvisor.network.address import gateway_of
+from gridvisor.network.address import gateway_of, mac_for
 from gridvisor.site.check import SHIPPED
 from gridvisor.site.machine import Machine, expand, names_of, role_of
 from gridvisor.site.model import MachineSpec, Site
@@ -112,6 +112,12 @@ def test_published_ports_are_those_of_the_named_machine() -> None:
 def test_a_full_network_is_refused() -> None:
     with pytest.raises(Refused, match="No address is free"):
         expand(site({"ui": {"count": 6}}, networks={"site": "10.0.0.0/29"}), ROLES)
+
+
+def test_macs_differ_where_chance_has_two_alike() -> None:
+    machines = expand(site({"ui": {"count": 2643}}, site="b", networks={"site": "10.0.0.0/16"}), ROLES)
+    assert mac_for("b/ui29/0") == mac_for("b/ui2643/0")
+    assert len({machine.interfaces[0].mac for machine in machines}) == 2643
 
 
 @given(
