@@ -18,7 +18,8 @@ from gridvisor.site.machine import Machine
 
 pytestmark = pytest.mark.role("se")
 
-_PROXY = "export X509_USER_PROXY=/tmp/x509up_u$(id -u)\n"
+# XRootD's client tries a server that does not answer for some minutes, unless it is told not to.
+_PROXY = "export X509_USER_PROXY=/tmp/x509up_u$(id -u) XRD_CONNECTIONWINDOW=5 XRD_CONNECTIONRETRY=1\n"
 _CURL = (
     "web() { curl --silent --show-error --fail --location --max-time 30 --cert $X509_USER_PROXY --key $X509_USER_PROXY "
     '--cacert $X509_USER_PROXY --capath /etc/grid-security/certificates "$@"; }\n'
