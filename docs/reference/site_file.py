@@ -1,17 +1,172 @@
-"""Writes site.schema.json, the site file's JSON Schema for editors, from the models: `make docs`."""
+"""Writes site.schema.json, the site file's JSON Schema for editors, and site-file.md, from the models: `make docs`."""
 
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from gridvisor.site.check import SHIPPED
 from gridvisor.site.model import site_schema
+from gridvisor.site.role import RoleSpec, find_roles
+
+_SIZE = "[MGT]i?B?"  # of a size's pattern, which would tell readers less than an example
+_WIDTH = 120
+
+_SITE = """\
+# The site file
+
+`make docs` writes this page from the models that read the files. One YAML file says what a site is; `gridvisor up FILE`
+makes it so. `gridvisor check FILE` tells all that is wrong with it, each at its line, and touches nothing.
+
+```yaml
+site: kiam-test
+networks: {site: 10.20.0.0/24, farm: 10.20.1.0/24}
+vos: [dteam]
+users: [{name: tester, vo: dteam}]
+machines:
+  ui:                                       # a machine whose role has its own name, with nothing else to say
+  ce:  {memory: 256MiB}
+  wn:  {count: 2}                           # wn1, wn2
+  se:  {volumes: {data: 2GiB}}
+  old: {role: se, address: 10.20.0.77}      # another one of that role
+publish: {se: [8443:1094]}                  # 127.0.0.1:8443 of this machine is port 1094 of se
+```
+
+Sizes have a unit: `256MiB`, `2GiB`; `M` is `MiB`. Anchors, aliases, merge keys and tags of YAML are refused, a key given
+twice too. [The site's networks](../explanation/site-networks.md) says what the two networks of the example are for.
+
+## In an editor
+
+[site.schema.json](site.schema.json) is the same as JSON Schema. An editor with YAML's language server completes and
+explains the keys when the file's first line names it, by a path or a URL:
+
+```yaml
+# yaml-language-server: $schema=../docs/reference/site.schema.json
+```
+
+gridvisor itself does not look at that line. Some things only `gridvisor check` can tell: whether a role exists, whether a
+network has room.
+"""
+
+_ROLE = """\
+## role.yaml
+
+A role is a folder `roles/NAME`, [shipped or beside the site file](../how-to/add-a-role.md), with up to three parts:
+
+- `role.yaml`, the keys below, all of which may be left out;
+- `tree/`, files of the machine at their places; those that end in `.j2` are templates;
+- `prepare.sh`, run once as root while the image is built.
+"""
+
+_AFTER = """\
+Of a role that has a folder in both places, the keys that the one beside the site file names replace ours, whole; so do its
+files; and both `prepare.sh` are run, ours first.
+"""
 
 
 def page() -> str:
-    """The text of the file."""
+    """The text of site.schema.json."""
     return json.dumps(site_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def reference() -> str:
+    """The text of site-file.md."""
+    site, role = site_schema(), RoleSpec.model_json_schema(by_alias=True)
+    parts = [
+        *(_SITE, "## Keys\n", _keys(site)),
+        *("## A machine\n", "Below `machines`, by its name.\n", _keys(site["$defs"]["MachineSpec"])),
+        *("## A user\n", "Each one of `users`.\n", _keys(site["$defs"]["User"])),
+        *(_ROLE, _keys(role)),
+        *("### volumes\n", "By their labels.\n", _keys(role["$defs"]["RoleVolume"])),
+        *("### ready\n", "A list of these.\n", _keys(role["$defs"]["Check"])),
+        *("### reload\n", "A list of these.\n", _keys(role["$defs"]["Reload"])),
+        *(_AFTER, "## The shipped roles\n", "\n".join(_shipped())),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _keys(model: dict[str, Any]) -> str:
+    """A list item for each key of an object's schema."""
+    return (
+        "\n".join(_item(name, one, name in model.get("required", ())) for name, one in model["properties"].items())
+        + "\n"
+    )
+
+
+def _item(name: str, one: dict[str, Any], required: bool) -> str:
+    says = [f"`{name}`: {_kind(one)}. {one['description']}"]
+    if required:
+        says.append("Must be given.")
+    elif one.get("default") not in (None, "", [], {}):
+        says.append(f"When not given: {_default(one)}.")
+    if example := next(iter(one.get("examples", ())), None):
+        says.append(f"For example {_yaml(example)}.")
+    return _wrapped(" ".join(says))
+
+
+def _kind(one: dict[str, Any]) -> str:
+    """What may stand there, in words."""
+    [one] = [kind for kind in one.get("anyOf", (one,)) if kind.get("type") != "null"]
+    if "$ref" in one:
+        return "as below"
+    if _SIZE in one.get("pattern", ""):
+        return "a size"
+    match one["type"]:
+        case "array":
+            return f"a list{_of(one['items'])}"
+        case "object":
+            patterns = one.get("patternProperties", {})
+            return f"a mapping by name{_of(next(iter(patterns.values()), one.get('additionalProperties', {})))}"
+        case "integer":
+            low, high = one.get("minimum"), one.get("maximum")
+            return f"a number from {low} to {high}" if high is not None else "a number"
+        case _:
+            return f"text, at most {one['maxLength']} letters" if "maxLength" in one else "text"
+
+
+def _of(items: dict[str, Any]) -> str:
+    """Of what a list or a mapping is, where that says more than 'text'."""
+    if "$ref" in items:
+        return ", see below"
+    return " of sizes" if _SIZE in items.get("pattern", "") else ""
+
+
+def _default(one: dict[str, Any]) -> str:
+    default = one["default"]
+    # The models count in MiB; files have units.
+    return f"`{default}MiB`" if _kind(one) == "a size" else _yaml(default)
+
+
+def _yaml(value: object) -> str:
+    """A plain value as YAML's flow style, in a word of code."""
+
+    def flow(value: object) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key}: {flow(one)}" for key, one in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(flow, value)) + "]"
+        return str(value)
+
+    return f"`{flow(value)}`"
+
+
+def _shipped() -> Iterator[str]:
+    """A list item for each role that gridvisor has."""
+    for name, role in sorted(find_roles((SHIPPED,)).items()):
+        networks = " and ".join(f"`{network}`" for network in role.networks)
+        volumes = "".join(f"; volume `{label}` on `{one.mount}`" for label, one in role.volumes.items())
+        yield _wrapped(f"`{name}`: {role.summary}. {role.memory_mib} MiB; in {networks}{volumes}.")
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent="- ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 if __name__ == "__main__":
     Path(__file__).with_name("site.schema.json").write_text(page())
+    Path(__file__).with_name("site-file.md").write_text(reference())

@@ -55,7 +55,8 @@ class Apt:
     """apt with private lists of `mirror` below `places.cache`; safe for many processes at once. Needs no root."""
 
     def __init__(self, places: Places, mirror: Mirror, *, target: Target) -> None:
-        self._cache = places.cache / "apt"
+        # Not by a link: apt is told whole paths, and those of a home that shares this cache may be gone tomorrow.
+        self._cache = (places.cache / "apt").resolve()
         self._mirror = mirror
         self._target = target
 

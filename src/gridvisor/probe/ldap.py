@@ -28,10 +28,12 @@ def parse_ldif(text: str) -> Iterator[Entry]:
     for block in text.strip().split("\n\n"):
         entry: Entry = {}
         for line in block.splitlines():
+            if line.startswith("#"):
+                continue
             name, _, value = line.partition(":")
             if value.startswith(":"):
                 value = base64.b64decode(value[1:]).decode("utf-8", "replace")
-            if not line.startswith("#") and name:
+            if name:
                 entry.setdefault(name, []).append(value.strip())
         if entry:
             yield entry

@@ -117,7 +117,7 @@ class Site(Strict):
         validate_default=False,
     )
     vos: list[VoName] = Field(["dteam"], min_length=1, description="The virtual organisations that it serves.")
-    users: list[User] = Field([User(name="tester", vo="dteam")], description="Its users.")
+    users: list[User] = Field([User(name="tester", vo="dteam")], min_length=1, description="Its users.")
     machines: dict[MachineName, MachineSpec] = Field(min_length=1, description="Its machines.")
     publish: dict[MachineName, Ports] = Field(
         {}, description="Ports of machines that are to answer on 127.0.0.1 of the host.", examples=[{"mon": [9090]}]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from gridvisor.site.document import read_document
 from gridvisor.site.model import Mib, NetworkName, Strict
@@ -15,6 +15,18 @@ from gridvisor.site.model import Mib, NetworkName, Strict
 ROLE_FILE = "role.yaml"
 _TREE = "tree"
 _PREPARE = "prepare.sh"
+
+
+def _no_system_volume(label: str) -> str:
+    if label in ("disk", "swap"):
+        raise ValueError(f"a data volume cannot be called '{label}': every machine has one of that name")
+    return label
+
+
+# Names of files, units and ext4 labels. No hyphen: MACHINE-disk is told from MACHINE-LABEL by what follows the last one.
+VolumeLabel = Annotated[
+    str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$", max_length=16), AfterValidator(_no_system_volume)
+]
 
 
 class RoleVolume(Strict):
@@ -49,7 +61,7 @@ class RoleSpec(Strict):
     networks: tuple[NetworkName, ...] = Field(("site",), strict=False, min_length=1, description="Its networks.")
     needs: tuple[str, ...] = Field((), strict=False, description="Roles that it cannot end in order without.")
     gateway_of: tuple[NetworkName, ...] = Field((), strict=False, description="Networks whose machines it leads out.")
-    volumes: dict[str, RoleVolume] = Field({}, description="Its data volumes, by their labels.")
+    volumes: dict[VolumeLabel, RoleVolume] = Field({}, description="Its data volumes, by their labels.")
     services: tuple[str, ...] = Field((), strict=False, description="Units that must be active.")
     ready: tuple[Check, ...] = Field((), strict=False, description="What must answer, after the units are active.")
     private: tuple[str, ...] = Field((), strict=False, description="Files of the tree that only root may read.")

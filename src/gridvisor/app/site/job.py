@@ -118,7 +118,7 @@ def command_file(wish: JobWish) -> bytes:
     Not as arguments in the description: A-REX's job scripts put those in double quotes, in which the shell of the
     worker node expands `$` (lrms_common.sh of ARC 7.0).
     """
-    return f"#!/bin/sh\nexec {shlex.join(wish.command)}\n".encode()
+    return f"#!/bin/sh\nexec {shlex.join(wish.command)}\n".encode(errors="surrogateescape")
 
 
 def stored(
