@@ -14,12 +14,13 @@ from gridvisor.site.role import RoleSpec, find_roles
 
 _SIZE = "[MGT]i?B?"  # of a size's pattern, which would tell readers less than an example
 _WIDTH = 120
+_GLUE = "\0"  # a space at which no line is broken
 
 _SITE = """\
 # The site file
 
-`make docs` writes this page from the models that read the files. One YAML file says what a site is; `gridvisor up FILE`
-makes it so. `gridvisor check FILE` tells all that is wrong with it, each at its line, and touches nothing.
+One YAML file says what a site is; `gridvisor up FILE` makes it so. `gridvisor check FILE` tells all that is wrong with
+it, each thing at its line, and touches nothing. `make docs` writes this page from the models that read the files.
 
 ```yaml
 site: kiam-test
@@ -27,28 +28,29 @@ networks: {site: 10.20.0.0/24, farm: 10.20.1.0/24}
 vos: [dteam]
 users: [{name: tester, vo: dteam}]
 machines:
-  ui:                                       # a machine whose role has its own name, with nothing else to say
+  ui:                                       # the role is called as the machine is, and there is no more to say
   ce:  {memory: 256MiB}
   wn:  {count: 2}                           # wn1, wn2
   se:  {volumes: {data: 2GiB}}
   old: {role: se, address: 10.20.0.77}      # another one of that role
-publish: {se: [8443:1094]}                  # 127.0.0.1:8443 of this machine is port 1094 of se
+publish: {se: ['8443:1094']}                # 127.0.0.1:8443 of this machine is port 1094 of se
 ```
 
-Sizes have a unit: `256MiB`, `2GiB`; `M` is `MiB`. Anchors, aliases, merge keys and tags of YAML are refused, a key given
-twice too. [The site's networks](../explanation/site-networks.md) says what the two networks of the example are for.
+Sizes have a unit: `256MiB`, `2GiB`; `M` is `MiB`. Two ports with a colon between them stand in quotes: YAML takes
+`80:22` for a number in base 60. Anchors, aliases, merge keys and tags of YAML are refused, and so is a key that is
+given twice.
 
 ## In an editor
 
-[site.schema.json](site.schema.json) is the same as JSON Schema. An editor with YAML's language server completes and
-explains the keys when the file's first line names it, by a path or a URL:
+[site.schema.json](site.schema.json) is the same as JSON Schema. An editor with YAML's language server completes the
+keys and explains them when the file's first line names the schema, by a path or a URL:
 
 ```yaml
 # yaml-language-server: $schema=../docs/reference/site.schema.json
 ```
 
-gridvisor itself does not look at that line. Some things only `gridvisor check` can tell: whether a role exists, whether a
-network has room.
+gridvisor itself does not look at that line. Some things only `gridvisor check` can tell, such as whether a role exists
+and whether a network has room.
 """
 
 _ROLE = """\
@@ -56,14 +58,14 @@ _ROLE = """\
 
 A role is a folder `roles/NAME`, [shipped or beside the site file](../how-to/add-a-role.md), with up to three parts:
 
-- `role.yaml`, the keys below, all of which may be left out;
+- `role.yaml`, with the keys below;
 - `tree/`, files of the machine at their places; those that end in `.j2` are templates;
 - `prepare.sh`, run once as root while the image is built.
-"""
 
-_AFTER = """\
-Of a role that has a folder in both places, the keys that the one beside the site file names replace ours, whole; so do its
-files; and both `prepare.sh` are run, ours first.
+When a role has a folder in both places, the keys that the one beside the site file names replace ours, each as a whole.
+So do its files. Both `prepare.sh` are run, ours first.
+
+Every key may be left out:
 """
 
 
@@ -77,13 +79,13 @@ def reference() -> str:
     site, role = site_schema(), RoleSpec.model_json_schema(by_alias=True)
     parts = [
         *(_SITE, "## Keys\n", _keys(site)),
-        *("## A machine\n", "Below `machines`, by its name.\n", _keys(site["$defs"]["MachineSpec"])),
-        *("## A user\n", "Each one of `users`.\n", _keys(site["$defs"]["User"])),
+        *("## A machine\n", "Below `machines`, by its name:\n", _keys(site["$defs"]["MachineSpec"])),
+        *("## A user\n", "Each one of `users`:\n", _keys(site["$defs"]["User"])),
         *(_ROLE, _keys(role)),
-        *("### volumes\n", "By their labels.\n", _keys(role["$defs"]["RoleVolume"])),
-        *("### ready\n", "A list of these.\n", _keys(role["$defs"]["Check"])),
-        *("### reload\n", "A list of these.\n", _keys(role["$defs"]["Reload"])),
-        *(_AFTER, "## The shipped roles\n", "\n".join(_shipped())),
+        *("### volumes\n", "By their labels:\n", _keys(role["$defs"]["RoleVolume"])),
+        *("### ready\n", "A list, of each:\n", _keys(role["$defs"]["Check"])),
+        *("### reload\n", "A list, of each:\n", _keys(role["$defs"]["Reload"])),
+        *("## The shipped roles\n", "\n".join(_shipped())),
     ]
     return "\n".join(parts) + "\n"
 
@@ -150,7 +152,7 @@ def _yaml(value: object) -> str:
             return "[" + ", ".join(map(flow, value)) + "]"
         return str(value)
 
-    return f"`{flow(value)}`"
+    return f"`{flow(value)}`".replace(" ", _GLUE)
 
 
 def _shipped() -> Iterator[str]:
@@ -162,9 +164,10 @@ def _shipped() -> Iterator[str]:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(
+    filled = textwrap.fill(
         text, _WIDTH, initial_indent="- ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
+    return filled.replace(_GLUE, " ")
 
 
 if __name__ == "__main__":
