@@ -111,9 +111,9 @@ class FakeAccount(Account):
         return Result(command, *self.__dict__["answer"], 0.1, "ui")
 
 
-def deployment_of(tmp_path: Path, *machines: str, users: bool = True) -> Deployment:
+def deployment_of(tmp_path: Path, *machines: str) -> Deployment:
     data: dict[str, object] = {"site": "a", "machines": dict.fromkeys(machines)}
-    site = Site.model_validate(data if users else data | {"users": []})
+    site = Site.model_validate(data)
     roles = find_roles((SHIPPED,))
     return Deployment(Host(Places(tmp_path / "c", tmp_path / "s"), Bus()), site, expand(site, roles))
 
@@ -259,8 +259,3 @@ def test_what_cannot_be_a_job_is_refused_before_anything_is_done(
     with pytest.raises(Refused, match=why):
         run_jobs(deployment_of(tmp_path, *machines), wish, timeout_s=1)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_site_without_users_has_no_account(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no users"):
-        Account.of(deployment_of(tmp_path, "ui", users=False))

@@ -23,7 +23,7 @@ def _no_system_volume(label: str) -> str:
     return label
 
 
-# Names of files, units and ext4 labels. No hyphen: MACHINE-disk is told from MACHINE-LABEL by what follows the last one.
+# Names of files, units and ext4 labels. No hyphen: MACHINE-disk is told from MACHINE-LABEL by what follows the last.
 VolumeLabel = Annotated[
     str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$", max_length=16), AfterValidator(_no_system_volume)
 ]

@@ -32,8 +32,6 @@ class Account:
         if not machines:
             raise Refused(f"The site '{deployment.site.site}' has no user interface.", hint="add a machine: ui: {}")
         users = {user.name: user for user in deployment.site.users}
-        if not users:
-            raise Refused(f"The site '{deployment.site.site}' has no users.", hint="add: users: [{name: …, vo: …}]")
         if name is not None and name not in users:
             raise Refused(f"The site has no user '{name}'.", hint=f"its users: {', '.join(users)}")
         return cls(deployment, machines[0], users[name] if name else next(iter(users.values())))
