@@ -30,6 +30,11 @@ def test_every_layer_is_in_the_list() -> None:
     assert found <= set(LAYERS)
 
 
+def test_those_who_contribute_are_told_the_same_order() -> None:
+    rules = " ".join((SOURCE.parent / "CONTRIBUTING.md").read_text().split())
+    assert f"`{' < '.join(LAYERS)}`" in rules
+
+
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
