@@ -62,7 +62,7 @@ def test_quietly_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_sum_names_what_there_was() -> None:
     lines = FindingLines()
     assert lines.summary(FOUND) == "5 probes in 14 s: 1 passed, 1 failed, 1 blocked, 1 error, 1 skipped"
-    assert lines.summary(FOUND[:1]) == "1 probes in 0 s: 1 passed"
+    assert lines.summary(FOUND[:1]) == "1 probe in 0 s: 1 passed"
 
 
 def test_json_has_every_field() -> None:

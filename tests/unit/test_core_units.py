@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridvisor.core.units import format_size, parse_size
+from gridvisor.core.units import counted, format_size, parse_size
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,7 @@ def test_whole_units_come_back(number: int, unit: str) -> None:
 def test_what_is_shown_is_off_by_less_than_a_tenth_of_its_unit(size_bytes: int) -> None:
     shown = format_size(size_bytes)
     assert abs(parse_size(shown) - size_bytes) * 10 < parse_size("1" + shown.split()[1]) or shown.endswith(" B")
+
+
+def test_one_thing_is_told_from_several() -> None:
+    assert [counted(count, "probe") for count in (0, 1, 2)] == ["0 probes", "1 probe", "2 probes"]

@@ -222,10 +222,12 @@ def test_submitting_gives_the_ids(account: FakeAccount) -> None:
     assert [*sent.argv][-4:] == ["--instances-min", "2", "--instances-max", "2"]
 
 
-@pytest.mark.parametrize(("count", "status"), [(2, 0), (1, 1)])
-def test_jobs_that_were_not_taken_are_the_sites_fault(account: FakeAccount, count: int, status: int) -> None:
+@pytest.mark.parametrize(("count", "status", "counted"), [(2, 0, "2 jobs"), (1, 1, "1 job")])
+def test_jobs_that_were_not_taken_are_the_sites_fault(
+    account: FakeAccount, count: int, status: int, counted: str
+) -> None:
     said = account.answering(f"Job submitted with jobid: {ID}1\n", "ERROR: no queue\n", status)
-    with pytest.raises(SystemSaidNo, match=rf"'ce' took 1 of {count} jobs(.|\n)*no queue") as caught:
+    with pytest.raises(SystemSaidNo, match=rf"'ce' took 1 of {counted}\.(.|\n)*no queue") as caught:
         submit(said, "/tmp/job-X", JobWish(("true",)), count=count)
     assert caught.value.hint
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
-from gridvisor.core.units import format_size
+from gridvisor.core.units import counted, format_size
 from gridvisor.monitor.protocol import DomainRow, State
 
 GUEST_OVERHEAD_MIB = 24  # UML's own process, its stubs and the keeper, measured beside the guest's memory
@@ -62,8 +62,8 @@ def check_site_memory(wanted_mib: Mapping[str, int], *, has: Room, outstanding: 
         return
     each = ", ".join(f"{name} {mib}" for name, mib in wanted_mib.items())
     raise Refused(
-        f"Not enough memory: {len(wanted_mib)} machines need {needed_mib} MiB ({each}; {GUEST_OVERHEAD_MIB} more for"
-        f" each). This machine has {has.memory_mib} MiB available, keeps {HOST_RESERVE_MIB} for itself and has promised"
+        f"Not enough memory for {counted(len(wanted_mib), 'machine')}: {needed_mib} MiB in all ({each};"
+        f" {GUEST_OVERHEAD_MIB} more for each). This machine has {has.memory_mib} MiB available, keeps {HOST_RESERVE_MIB} for itself and has promised"
         f" {outstanding} more to running domains, which leaves {max(0, free_mib)}.",
         hint="give machines less 'memory' or a smaller 'count' in the site file, or end other domains",
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gridvisor.app.capacity import GUEST_OVERHEAD_MIB, HOST_RESERVE_MIB, room
 from gridvisor.core.places import Places
-from gridvisor.core.units import format_size
+from gridvisor.core.units import counted, format_size
 from gridvisor.run.command import Command
 from gridvisor.run.local import Local, clean_environment
 
@@ -102,7 +102,7 @@ def _user_namespaces() -> Finding:
 def _room(places: Places) -> Iterator[Finding]:
     has = room(places.state)
     fits = max(0, has.memory_mib - HOST_RESERVE_MIB) // (_GUEST_MIB + GUEST_OVERHEAD_MIB)
-    says = f"{has.memory_mib} MiB are free: {fits} guests of {_GUEST_MIB} MiB"
+    says = f"{has.memory_mib} MiB are free: {counted(fits, 'guest')} of {_GUEST_MIB} MiB"
     yield Finding("memory", Verdict.GOOD if fits else Verdict.MISSING, says, None if fits else "end something else")
     enough = has.disk_bytes >= _IMAGE_BYTES
     says = f"{format_size(has.disk_bytes)} are free for images and volumes, in {places.cache} and {places.state}"

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 import typer
 
+from gridvisor.core.units import counted
 from gridvisor.probe.outcome import Finding, Outcome
 
 _MARKS = {
@@ -51,7 +52,7 @@ class FindingLines:
         """'52 probes in 70 s: 50 passed, 1 failed, 1 blocked'."""
         counts = Counter(finding.outcome for finding in found)
         parts = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
-        return f"{len(found)} probes in {sum(finding.seconds for finding in found):.0f} s: {parts}"
+        return f"{counted(len(found), 'probe')} in {sum(finding.seconds for finding in found):.0f} s: {parts}"
 
 
 def findings_json(site: str, found: Sequence[Finding]) -> str:

@@ -14,7 +14,7 @@ import typer
 from gridvisor.cli.context import Output, open_host, places
 from gridvisor.cli.table import columns
 from gridvisor.core.errors import Refused
-from gridvisor.core.units import format_size, parse_size
+from gridvisor.core.units import counted, format_size, parse_size
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -130,7 +130,7 @@ def gc() -> None:
     from gridvisor.app.image import images_in_use
 
     freed = open_host().images.gc(images_in_use(places()))
-    typer.echo(f"{len(freed.removed)} images removed, {format_size(freed.freed_bytes)} freed")
+    typer.echo(f"{counted(len(freed.removed), 'image')} removed, {format_size(freed.freed_bytes)} freed")
 
 
 def _facts(facts: dict[str, object]) -> dict[str, object]:

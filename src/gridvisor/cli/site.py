@@ -20,6 +20,7 @@ from gridvisor.cli.table import columns
 from gridvisor.cli.terminal import Terminal
 from gridvisor.core.errors import ExitCode, Refused
 from gridvisor.core.events import Sink
+from gridvisor.core.units import counted
 
 if TYPE_CHECKING:
     from gridvisor.app.site.deployment import Deployment
@@ -180,7 +181,7 @@ def check(
     if not live:
         file = site_file(places(), site)
         checked, machines = load_site(file)
-        typer.echo(f"{file}: site '{checked.site}' of {len(machines)} machines is fine.")
+        typer.echo(f"{file}: site '{checked.site}' of {counted(len(machines), 'machine')} is fine.")
         return
     from gridvisor.cli.findings import FindingLines, findings_json
     from gridvisor.probe.outcome import exit_code

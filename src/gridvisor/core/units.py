@@ -20,6 +20,11 @@ def parse_size(text: str) -> int:
     return int(float(match["number"]) * _FACTORS[match["unit"].upper()])
 
 
+def counted(count: int, thing: str) -> str:
+    """'1 probe', '2 probes'; for things whose plural has just an s."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def format_size(size_bytes: int) -> str:
     """A size for people, in the largest unit that leaves at least one: '1.5 GiB'."""
     value = float(size_bytes)

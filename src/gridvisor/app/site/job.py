@@ -17,6 +17,7 @@ from gridvisor.app.site.account import Account
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import Refused, SystemSaidNo, TimedOut, ToolOutput
+from gridvisor.core.units import counted
 from gridvisor.run.command import Command, script
 
 ENDED = frozenset({"Finished", "Failed", "Killed", "Deleted"})  # of arcstat(1): the job changes no more
@@ -158,7 +159,7 @@ def submit(
     if said.status or len(ids) != count:
         last = "\n".join(f"    {line}" for line in (said.stderr + said.stdout).strip().splitlines()[:12])
         raise SystemSaidNo(
-            f"'{ce.name}' took {len(ids)} of {count} jobs. arcsub said:\n{last}",
+            f"'{ce.name}' took {len(ids)} of {counted(count, 'job')}. arcsub said:\n{last}",
             hint=f"gridvisor ssh {ce.name} -- tail /var/log/arc/ws-interface.log",
         )
     return ids
