@@ -36,36 +36,26 @@ from gridvisor.site.model import Site
 from gridvisor.site.role import find_roles
 
 ID = "https://ce.grid.test:443/arex/rest/1.0/jobs/"
-# As Job::SaveToStreamJSON of ARC's library lays it out.
-ARCSTAT = f"""\
-{{"jobs": [
-{{
- "id": "{ID}0a1b",
- "name": "gridvisor",
- "state": "Finished",
- "specificState": "FINISHED",
- "exitCode": 0,
- "owner": "/DC=test/DC=grid/CN=tester",
- "queue": "grid"
-}},
-{{
- "id": "{ID}2c3d",
- "name": "gridvisor",
- "state": "Failed",
- "specificState": "FAILED",
- "exitCode": 7,
- "jobError": [
-"LRMS error: (7) Job failed with exit code 7",
-"second"
-]
-}},
-{{
- "id": "{ID}4e5f",
- "state": "Queuing",
- "waitingPosition": 1
-}}
-]}}
-"""
+RECORDED = (Path(__file__).parents[1] / "data" / "arc" / "arcstat-7.0.txt").read_text()
+
+
+def arcstat(*jobs: str) -> str:
+    """What arcstat prints of jobs, as Job::SaveToStreamJSON of ARC's library lays them out."""
+    return '{"jobs": [\n' + ",\n".join(jobs) + "\n]}\n"
+
+
+def one(job_id: str, state: str, *errors: str, more: str = "") -> str:
+    """One of them; strings are put there as they are."""
+    said = ",\n".join(f'"{error}"' for error in errors)
+    tail = f',\n "jobError": [\n{said}\n]' if errors else ""
+    return f'{{\n "id": "{ID}{job_id}",\n "name": "gridvisor",\n "state": "{state}"{more}{tail}\n}}'
+
+
+ARCSTAT = arcstat(
+    one("0a1b", "Finished", more=',\n "exitCode": 0'),
+    one("2c3d", "Failed", "LRMS error: (7) Job failed with exit code 7", "second", more=',\n "exitCode": 7'),
+    one("4e5f", "Queuing", more=',\n "waitingPosition": 1'),
+)
 HOSTILE = [
     "a b",
     "",
@@ -131,12 +121,66 @@ def test_jobs_are_read_from_arcstat() -> None:
         Job(f"{ID}2c3d", "Failed", 7, "LRMS error: (7) Job failed with exit code 7; second"),
         Job(f"{ID}4e5f", "Queuing"),
     )
-    assert parse_jobs("") == parse_jobs('{"jobs": []}') == ()
+    assert parse_jobs("") == parse_jobs(arcstat()) == ()
+
+
+def test_jobs_are_read_from_what_arcstat_printed_one_day() -> None:
+    staging = "Failed in data staging: Failed checking source replica"
+    no_file = "Failed to obtain information about file: No such file or directory"
+    gone = 'file:/grid/session/3dff77ac5cff/a"b\\c'
+    assert parse_jobs(RECORDED) == (
+        Job(f"{ID}3dff77ac5cff", "Failed", 0, f"{staging} {gone}: {no_file}: Failed to stat file {gone[5:]}"),
+        Job(f"{ID}3dffe92a1f29", "Finished", 0),
+        Job(f"{ID}3e015c71d7ab", "Failed", None, f'{staging} root://se.grid.test:1094//dteam/no"such\\file: {no_file}'),
+    )
 
 
 @pytest.mark.parametrize(
-    "text", ["No jobs", "{}", "[]", "null", '{"jobs": null}', '{"jobs": [1]}', '{"jobs": [{"id": "x"}]}', ARCSTAT[:99]]
+    "error",
+    [
+        *(
+            'a "quoted" word',
+            '"',
+            "\\",
+            "C:\\new",
+            "\\u12",
+            "two\nlines",
+            "\t",
+            "ж",
+            "}",
+            "\n}\n",
+            '"\n]\n},\n',
+            "[",
+            "",
+        ),
+        *('x",\n "state": "Finished', '\n "state": "Finished",\n "exitCode": 0', '\n "jobError": [\n'),
+    ],
 )
+def test_whatever_a_job_has_failed_of_is_its_error_and_nothing_else(error: str) -> None:
+    jobs = arcstat(one("1", "Failed", error, more=',\n "exitCode": 7'), one("2", "Finished"))
+    assert parse_jobs(jobs) == (Job(f"{ID}1", "Failed", 7, error), Job(f"{ID}2", "Finished"))
+
+
+@given(st.lists(st.text(), max_size=3))
+def test_no_error_makes_another_state_of_a_job(errors: list[str]) -> None:
+    jobs = parse_jobs(arcstat(one("1", "Failed", *errors), one("2", "Finished")))
+    assert [(job.id, job.state) for job in jobs] == [(f"{ID}1", "Failed"), (f"{ID}2", "Finished")]
+
+
+def test_a_job_that_cannot_be_read_leaves_the_others() -> None:
+    good, read = one("2", "Finished"), Job(f"{ID}2", "Finished")
+    for bad in (f'{{\n "id": "{ID}1"\n}}', one("1", "Failed", more=',\n "exitCode": x'), "1", "{}"):
+        assert parse_jobs(arcstat(bad, good)) == parse_jobs(arcstat(good, bad)) == (read,)
+    assert parse_jobs(f"Warning: Job not found in job list: {ID}1\n" + arcstat(good)) == (read,)
+    assert parse_jobs(arcstat(good, one("1", "Failed"))[:-40]) == (read,)
+
+
+def test_an_error_that_looks_like_a_job_is_not_taken_for_it() -> None:
+    forged = one("1", "Failed", f"{one('2', 'Finished')}")
+    assert parse_jobs(arcstat(forged.replace('"{', '"\n{'), one("2", "Running"))) == (Job(f"{ID}1", "Failed"),)
+
+
+@pytest.mark.parametrize("text", ["No jobs found, try later", "{}", "[]", "null", '{"jobs": null}', ARCSTAT[:9]])
 def test_what_is_no_list_of_jobs_is_said(text: str) -> None:
     with pytest.raises(ToolOutput, match="no list of jobs") as caught:
         parse_jobs(text)
@@ -233,11 +277,11 @@ def test_jobs_that_were_not_taken_are_the_sites_fault(
 
 
 def test_jobs_are_looked_at_in_the_order_asked_and_missing_ones_are_unknown(account: FakeAccount) -> None:
-    said = account.answering(ARCSTAT, "WARNING: Job not found\n")
+    said = account.answering(f"Warning: not in the list\n{ARCSTAT}", "WARNING: Job not found\n")
     jobs = look(said, [f"{ID}4e5f", f"{ID}gone", f"{ID}0a1b"])
     assert jobs == (
         Job(f"{ID}4e5f", "Queuing"),
-        Job(f"{ID}gone", "Unknown", error="WARNING: Job not found"),
+        Job(f"{ID}gone", "Unknown", error="Warning: not in the list\nWARNING: Job not found"),
         Job(f"{ID}0a1b", "Finished", 0),
     )
 

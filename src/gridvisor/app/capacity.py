@@ -63,8 +63,9 @@ def check_site_memory(wanted_mib: Mapping[str, int], *, has: Room, outstanding: 
     each = ", ".join(f"{name} {mib}" for name, mib in wanted_mib.items())
     raise Refused(
         f"Not enough memory for {counted(len(wanted_mib), 'machine')}: {needed_mib} MiB in all ({each};"
-        f" {GUEST_OVERHEAD_MIB} more for each). This machine has {has.memory_mib} MiB available, keeps {HOST_RESERVE_MIB} for itself and has promised"
-        f" {outstanding} more to running domains, which leaves {max(0, free_mib)}.",
+        f" {GUEST_OVERHEAD_MIB} more for each). This machine has {has.memory_mib} MiB available, keeps"
+        f" {HOST_RESERVE_MIB} for itself and has promised {outstanding} more to running domains, which leaves"
+        f" {max(0, free_mib)}.",
         hint="give machines less 'memory' or a smaller 'count' in the site file, or end other domains",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+import re
 import shlex
 import tarfile
 import tempfile
@@ -23,6 +23,7 @@ from gridvisor.run.command import Command, script
 ENDED = frozenset({"Finished", "Failed", "Killed", "Deleted"})  # of arcstat(1): the job changes no more
 _COMMAND = "gridvisor-command"
 _CLIENT_S = 120.0
+_JOBS = '{"jobs": ['
 _LOOK_EVERY_S = 1.0  # each look costs the computing element a TLS handshake
 
 
@@ -167,20 +168,36 @@ def submit(
 
 def look(account: Account, ids: Sequence[str]) -> tuple[Job, ...]:
     """The jobs as they are now, in the order of `ids`."""
-    said = account.run(Command.of("arcstat", "-l", "-J", *ids), timeout_s=_CLIENT_S, check=False)
+    said = account.run(Command.of("arcstat", "-J", *ids), timeout_s=_CLIENT_S, check=False)
     found = {job.id: job for job in parse_jobs(said.stdout)}
-    return tuple(found.get(job_id, Job(job_id, "Unknown", error=said.stderr.strip())) for job_id in ids)
+    warnings = (said.stdout.partition(_JOBS)[0] + said.stderr).strip()
+    return tuple(found.get(job_id, Job(job_id, "Unknown", error=warnings)) for job_id in ids)
 
 
 def parse_jobs(text: str) -> tuple[Job, ...]:
-    """The jobs in what `arcstat -l -J` prints. Raises ToolOutput when it is no such thing."""
-    try:
-        return tuple(
-            Job(one["id"], one["state"], one.get("exitCode"), "; ".join(one.get("jobError", ())))
-            for one in json.loads(text or '{"jobs": []}')["jobs"]
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ToolOutput(f"arcstat -J printed what is no list of jobs: {text[:200]}") from error
+    """The jobs in what `arcstat -J` prints, but for those that cannot be read. Raises ToolOutput when it is no list.
+
+    The list looks like JSON, but strings stand in it as they are, with quotes, backslashes and line breaks
+    (Job::SaveToStreamJSON of ARC 7.0). So it is read by its lines; a job's errors are the last that it has.
+    """
+    if not text:
+        return ()
+    _, begins, listed = text.partition(_JOBS)
+    if not begins:
+        raise ToolOutput(f"arcstat -J printed what is no list of jobs: {text[:200]}")
+    jobs = [job for one in re.split(r'^(?=\{\n "id": ")', listed, flags=re.MULTILINE) if (job := _job(one))]
+    times = Counter(job.id for job in jobs)  # an error may look like a job; which of the two it is cannot be told
+    return tuple(job for job in jobs if times[job.id] == 1)
+
+
+def _job(text: str) -> Job | None:
+    head, _, errors = text.partition('\n "jobError": [\n')
+    facts = dict(re.findall(r'^ "(id|state|exitCode)": "?(.+?)"?,?$', head, re.MULTILINE))
+    exit_code = facts.get("exitCode")
+    if not facts.keys() >= {"id", "state"} or (exit_code is not None and not re.fullmatch(r"-?[0-9]+", exit_code)):
+        return None
+    error = errors.rpartition("\n]\n}")[0].removeprefix('"').removesuffix('"').replace('",\n"', "; ")
+    return Job(facts["id"], facts["state"], None if exit_code is None else int(exit_code), error)
 
 
 def follow(account: Account, ids: Sequence[str], deadline: Deadline) -> tuple[Job, ...]:
