@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gridvisor.core.errors import ExitCode, GridvisorError, SystemSaidNo, TimedOut
+from gridvisor.core.errors import ExitCode, GridvisorError, SystemSaidNo, TimedOut, ToolOutput
 from gridvisor.probe.ldap import parse_ldif
 from gridvisor.probe.outcome import BLOCKED, Finding, Outcome, exit_code, is_said_by_site
 from gridvisor.probe.plugin import pytest_runtest_makereport
@@ -183,3 +183,10 @@ def test_the_plugin_leaves_tests_alone_that_probe_no_site(request: pytest.Fixtur
 )
 def test_ldif_is_read_as_ldapsearch_prints_it(text: str, entries: list[dict[str, list[str]]]) -> None:
     assert list(parse_ldif(text)) == entries
+
+
+@pytest.mark.parametrize("value", ["0LY", "=", "a*b=", "0L Y=", "ж"])
+def test_ldif_with_bad_base64_is_the_tools_fault(value: str) -> None:
+    with pytest.raises(ToolOutput, match="no base64: dn:: ") as caught:
+        list(parse_ldif(f"o: glue\n\ndn:: {value}\n"))
+    assert value in caught.value.message

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import binascii
 from collections.abc import Iterator
 
 from gridvisor.app.site.account import Account
-from gridvisor.core.errors import SystemSaidNo
+from gridvisor.core.errors import SystemSaidNo, ToolOutput
 from gridvisor.run.command import Command
 
 Entry = dict[str, list[str]]
@@ -24,7 +25,10 @@ def entries(account: Account, uri: str, base: str, filter_: str, *, scope: str =
 
 
 def parse_ldif(text: str) -> Iterator[Entry]:
-    """The entries of unwrapped LDIF (RFC 2849): attribute → values, 'dn' among them."""
+    """The entries of unwrapped LDIF (RFC 2849): attribute → values, 'dn' among them.
+
+    Raises ToolOutput for a value that is not the base64 that it says it is.
+    """
     for block in text.strip().split("\n\n"):
         entry: Entry = {}
         for line in block.splitlines():
@@ -32,8 +36,15 @@ def parse_ldif(text: str) -> Iterator[Entry]:
                 continue
             name, _, value = line.partition(":")
             if value.startswith(":"):
-                value = base64.b64decode(value[1:]).decode("utf-8", "replace")
+                value = _decoded(line, value[1:].strip())
             if name:
                 entry.setdefault(name, []).append(value.strip())
         if entry:
             yield entry
+
+
+def _decoded(line: str, value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode("utf-8", "replace")
+    except (binascii.Error, ValueError) as error:
+        raise ToolOutput(f"ldapsearch printed what is no base64: {line[:200]}") from error
