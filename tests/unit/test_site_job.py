@@ -287,6 +287,26 @@ def test_jobs_are_looked_at_in_the_order_asked_and_missing_ones_are_unknown(acco
 
 
 @pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (("a/x", "b/x"), "would be 'x', and so would be '.*a/x'"),
+        (("a/x", "a/x"), "would be 'x', and so would be '.*a/x'"),
+        (("gridvisor-command",), "gridvisor-command' has a name that gridvisor's own files have"),
+        (("stdout",), "would be 'stdout', and so would be what its command prints"),
+    ],
+)
+def test_inputs_that_would_overwrite_one_another_are_refused(tmp_path: Path, names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    wish = JobWish(("true",), inputs=tuple(tmp_path / name for name in names))
+    with pytest.raises(Refused, match=why) as caught:
+        run_jobs(deployment_of(tmp_path / "home", "ui", "ce"), wish, timeout_s=1)
+    assert caught.value.hint
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
     ("machines", "wish", "why"),
     [
         (("ui", "ce"), JobWish(()), "no command"),

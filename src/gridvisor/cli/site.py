@@ -125,7 +125,8 @@ def run(
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many jobs of it.")] = 1,
     inputs: Annotated[
-        list[Path] | None, typer.Option("--input", metavar="FILE", help="A file for the job; may be given again.")
+        list[Path] | None,
+        typer.Option("--input", metavar="FILE", help="A file for the job's folder; may be given again."),
     ] = None,
     outputs: Annotated[
         list[str] | None,

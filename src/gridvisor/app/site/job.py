@@ -21,7 +21,9 @@ from gridvisor.core.units import counted
 from gridvisor.run.command import Command, script
 
 ENDED = frozenset({"Finished", "Failed", "Killed", "Deleted"})  # of arcstat(1): the job changes no more
-_COMMAND = "gridvisor-command"
+_OURS = "gridvisor-"  # begins the names of our own files in the user's folder, and in the job's
+_COMMAND = f"{_OURS}command"
+_STREAMS = ("stdout", "stderr")
 _CLIENT_S = 120.0
 _JOBS = '{"jobs": ['
 _LOOK_EVERY_S = 1.0  # each look costs the computing element a TLS handshake
@@ -154,7 +156,7 @@ def submit(
     words = ["-C", f"https://{ce.fqdn}:443/arex", "-T", "arcrest", "-Q", "NONE"]
     if count > 1:
         words += ["--instances-min", str(count), "--instances-max", str(count)]
-    source = 'cd "$1" && cat >job.xrsl && shift && exec arcsub "$@" job.xrsl'
+    source = 'cd "$1" && cat >gridvisor-job.xrsl && shift && exec arcsub "$@" gridvisor-job.xrsl'
     said = account.run(script(source, folder, *words, stdin=text.encode()), timeout_s=_CLIENT_S, check=False)
     ids = [line.rpartition(" ")[2] for line in said.stdout.splitlines() if line.startswith("Job submitted with jobid:")]
     if said.status or len(ids) != count:
@@ -227,20 +229,21 @@ def follow(account: Account, ids: Sequence[str], deadline: Deadline) -> tuple[Jo
 def fetch(account: Account, folder: str, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
     """stdout and stderr of each job, which is then gone from the computing element; empty for what it has not left."""
     source = (
-        'cd "$1" && shift && mkdir out && arcget -D out "$@" >arcget.log 2>&1; tar -cf out.tar out && cat arcget.log'
+        'cd "$1" && shift && mkdir gridvisor-out && arcget -D gridvisor-out "$@" >gridvisor-log 2>&1\n'
+        "tar -cf gridvisor-out.tar gridvisor-out && cat gridvisor-log"
     )
     said = account.run(script(source, folder, *ids), timeout_s=_CLIENT_S + len(ids), check=False)
     texts = {}
     with tempfile.TemporaryDirectory() as mine:
         local = Path(mine) / "out.tar"
-        account.deployment.ssh(account.machine).get(f"{folder}/out.tar", local, timeout_s=_CLIENT_S)
+        account.deployment.ssh(account.machine).get(f"{folder}/gridvisor-out.tar", local, timeout_s=_CLIENT_S)
         with tarfile.open(fileobj=io.BytesIO(local.read_bytes())) as bundle:
             names = set(bundle.getnames())
             for job_id in ids:
-                short = job_id.rsplit("/", 1)[-1]
-                if f"out/{short}" not in names:
+                left = f"gridvisor-out/{job_id.rsplit('/', 1)[-1]}"
+                if left not in names:
                     raise SystemSaidNo(f"The job {job_id} gave nothing back. arcget said:\n{said.stdout.strip()}")
-                texts[job_id] = (_text(bundle, f"out/{short}/stdout"), _text(bundle, f"out/{short}/stderr"))
+                texts[job_id] = (_text(bundle, f"{left}/stdout"), _text(bundle, f"{left}/stderr"))
     return texts
 
 
@@ -275,9 +278,18 @@ def _require_sense(deployment: Deployment, wish: JobWish) -> None:
         raise Refused(f"The site '{deployment.site.site}' has no computing element.", hint="add a machine: ce: {}")
     if wish.outputs and not deployment.of_role("se"):
         raise Refused(f"The site '{deployment.site.site}' has no storage element for outputs.", hint="add: se: {}")
+    taken = dict.fromkeys(_STREAMS, "what its command prints")
     for path in wish.inputs:
         if not path.is_file():
             raise Refused(f"There is no file '{path}'.")
+        if path.name.startswith(_OURS):
+            raise Refused(f"'{path}' has a name that gridvisor's own files have.", hint="give it another name")
+        if path.name in taken:
+            raise Refused(
+                f"In the job's folder '{path}' would be '{path.name}', and so would be {taken[path.name]}.",
+                hint="give one of them another name",
+            )
+        taken[path.name] = f"'{path}'"
     for name in wish.outputs:
         if name.startswith("/") or ".." in PurePosixPath(name).parts:
             raise Refused(f"'{name}' is not the name of a file in the job's own folder.")
