@@ -10,6 +10,7 @@ import pytest
 
 from gridvisor.app.host import Host
 from gridvisor.app.site import down as ends
+from gridvisor.app.site import up as ups
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.down import data_volumes, destroy, down, waves
 from gridvisor.app.site.plan import Act, Desired, Observed, Step, changed_files, differences, plan
@@ -87,6 +88,25 @@ def test_services_that_have_not_answered_are_awaited() -> None:
     assert act(replace(WELL, record=Record(1000.0, FILES))) == (Act.AWAIT, "its services have not all answered yet")
 
 
+def test_a_service_that_has_ended_is_tried_again_unless_more_is_to_be_done() -> None:
+    ails = replace(WELL, ails="a.service is failed")
+    assert act(ails) == (Act.AWAIT, "a.service is failed")
+    assert act(ails, Desired(GUEST, {"/etc/a": "1"})) == (Act.CHANGE, "/etc/b")
+
+
+def test_ready_was_who_answered_in_this_life() -> None:
+    assert WELL.was_ready
+    for other in (
+        Observed(),
+        replace(WELL, row=replace(ROW, state=State.CRASHED)),
+        replace(WELL, row=replace(ROW, state=State.PAUSED)),
+        replace(WELL, record=None),
+        replace(WELL, record=Record(1000.0, FILES)),
+        replace(WELL, record=Record(999.0, FILES, ready_s=1010.0)),
+    ):
+        assert not other.was_ready
+
+
 def test_machines_come_in_the_order_of_the_file_and_removals_last() -> None:
     observed = {"gone2": Observed(ROW), "gone1": Observed(has_root=True), "ce": Observed(has_root=True)}
     steps = plan(MACHINES, observed, lambda _: None)
@@ -142,6 +162,8 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_record(tmp_path) == Record(1000.25, FILES)
     note_ready(tmp_path, 1010.5)
     assert read_record(tmp_path) == Record(1000.25, FILES, 1010.5)
+    note_ready(tmp_path, None)
+    assert read_record(tmp_path) == Record(1000.25, FILES)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"since": 1}', "\0"])
@@ -256,6 +278,23 @@ def test_a_site_is_observed_with_what_it_has_no_more(bench: Bench) -> None:
     assert (seen["gone"], seen["se"]) == (Observed(has_root=True), Observed(has_root=True))
     assert (seen["ui"].record, seen["ui"].has_root, seen["wn1"].has_root) == (Record(5.0), True, False)
     assert seen["ui"].row in bench.monitor.list()
+
+
+def test_only_machines_that_were_ready_are_asked_how_they_are(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ailment(machine: Machine, deployment: Deployment) -> str:
+        asked.append(machine.name)
+        return f"of {machine.name}"
+
+    monkeypatch.setattr(ups, "ailment", ailment)
+    rows = bench.deployment.rows()
+    for name, ready_s in (("ui", 7.0), ("ce", None)):
+        (bench.deployment.folder / "machines" / name).mkdir(parents=True)
+        write_record(bench.deployment.folder / "machines" / name, Record(rows[name].since_s, {}, ready_s))
+    seen = observe(bench.deployment)
+    assert asked == ["ui"]
+    assert {name: one.ails for name, one in seen.items() if one.ails} == {"ui": "of ui"}
 
 
 def test_down_asks_in_waves_and_leaves_others_alone(bench: Bench) -> None:

@@ -76,7 +76,7 @@ def up(
     """Bring a site up, or to what its changed file says.
 
     Builds what is missing, boots the machines and waits until their services answer. Machines that are as the file says
-    are left alone; when all are, nothing is done.
+    are left alone, unless a service has ended: that is started again. When all are well, nothing is done.
     """
     from gridvisor.app.site import up as story
     from gridvisor.app.site.deployment import Deployment

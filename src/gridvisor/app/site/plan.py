@@ -40,12 +40,20 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What is there of one machine: its domain, what that was started with, what was noted of it, whether its volumes
-    are from an earlier life."""
+    are from an earlier life, and what its services lack that once answered, in words."""
 
     row: DomainRow | None = None
     guest: Guest | None = None
     record: Record | None = None
     has_root: bool = False
+    ails: str = ""
+
+    @property
+    def was_ready(self) -> bool:
+        """True when its services have answered in the life that it is in."""
+        if self.row is None or self.row.state is not State.RUNNING or self.record is None:
+            return False
+        return self.record.of(self.row) and self.record.ready_s is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,8 @@ def _step(machine: Machine, seen: Observed, desired: Callable[[Machine], Desired
         return Step(Act.CHANGE, machine.name, _some(changed), machine)
     if seen.record.ready_s is None:
         return Step(Act.AWAIT, machine.name, "its services have not all answered yet", machine)
+    if seen.ails:
+        return Step(Act.AWAIT, machine.name, seen.ails, machine)
     return None
 
 

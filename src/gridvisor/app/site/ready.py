@@ -15,13 +15,14 @@ from gridvisor.core.deadline import Deadline
 from gridvisor.core.errors import GridvisorError, SystemSaidNo, TimedOut
 from gridvisor.monitor.last_words import last_words
 from gridvisor.monitor.protocol import State
-from gridvisor.run.command import script
+from gridvisor.run.command import Command, script
 from gridvisor.run.local import clean_environment
 from gridvisor.run.wrapped import enter_netns
 from gridvisor.site.machine import Machine
 
 _SSH_FAILED = 255
 _TRY_AGAIN_S = 0.3
+_ASK_S = 5.0
 _LOOK_S = 1.0  # how long a guest may be silent before it is looked at whether it is still there
 
 
@@ -39,7 +40,7 @@ def wait_until_ready(
 ) -> None:
     """Return when sshd, all units and all checks of the machine's role have answered.
 
-    With `again`, units that have failed before are started once more: what they failed of may be mended.
+    With `again`, units that have failed or were stopped are started once more: what they failed of may be mended.
     Raises SystemSaidNo at once when a unit fails or the guest ends, TimedOut with what was waited for at the deadline,
     and Halted soon after `halt` is set.
     """
@@ -77,6 +78,27 @@ def wait_until_ready(
         _require_alive(machine, deployment)
         require_time()
         select.select([], [], [], _TRY_AGAIN_S)
+
+
+def ailment(machine: Machine, deployment: Deployment) -> str:
+    """What of a machine that was ready is so no more, such as 'bdii.service is failed'; empty if all its units run.
+
+    One look at the units: whether they also answer costs seconds to ask, which `wait_until_ready` and probes take.
+    """
+    units = machine.role.services
+    if not units:
+        return ""
+    try:
+        ssh = deployment.ssh(machine, connect_timeout_s=1)
+        said = ssh.run(Command.of("systemctl", "is-active", *units), timeout_s=_ASK_S, check=False)
+    except GridvisorError:
+        return "it does not answer"
+    states = said.stdout.split()
+    if len(states) != len(units):
+        return "it does not answer"
+    return ", ".join(
+        f"{unit} is {state}" for unit, state in zip(units, states, strict=True) if state not in ("active", "reloading")
+    )
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-# Runs in a guest, as root. $1: "again" if units that have failed before are to be started once more. $2: units that must
-# be active, one a word. Then, in pairs: what a check says, and the check.
+# Runs in a guest, as root. $1: "again" if units that have failed or were stopped are to be started once more. $2: units
+# that must be active, one a word. Then, in pairs: what a check says, and the check.
 # Prints a line for each thing that it begins to wait for, "ready" at the end; "failed UNIT", the unit's last words and
 # status 1 as soon as a unit has failed: there is nothing to wait for then.
 again=$1
@@ -18,35 +18,48 @@ say() {
     shown=$1
 }
 
+started=
 if [ "$again" ]; then
     for unit in $units; do
-        if systemctl is-failed --quiet "$unit"; then
-            systemctl reset-failed "$unit"
-            systemctl start --no-block "$unit"
-        fi
+        case $(systemctl is-active "$unit") in
+            failed) systemctl reset-failed "$unit" ;;
+            inactive) ;;
+            *) continue ;;
+        esac
+        systemctl start --no-block "$unit"
+        started="$started $unit"
     done
 fi
 
-while [ "$units" ]; do
-    states=$(systemctl is-active $units) || :
-    set -f
-    waiting=
-    for unit in $units; do
-        state=${states%%
+await() {
+    left=$1
+    while [ "$left" ]; do
+        states=$(systemctl is-active $left) || :
+        set -f
+        waiting=
+        for unit in $left; do
+            state=${states%%
 *}
-        states=${states#*
+            states=${states#*
 }
-        case $state in
-            active) ;;
-            failed) failed "$unit" ;;
-            *) waiting="$waiting $unit" ;;
-        esac
+            case $state in
+                active) ;;
+                failed) failed "$unit" ;;
+                *) waiting="$waiting $unit" ;;
+            esac
+        done
+        [ "$waiting" ] || break
+        say "waiting for$waiting"
+        left=${waiting# }
+        sleep 0.3
     done
-    [ "$waiting" ] || break
-    say "waiting for$waiting"
-    units=${waiting# }
-    sleep 0.3
-done
+}
+
+await "$units"
+if [ "$started" ]; then
+    sleep 1 # a simple service is active at once, and what it failed of before it meets only now
+    await "$started"
+fi
 
 while [ $# -ge 2 ]; do
     tries=0

@@ -42,8 +42,8 @@ def write_record(folder: Path, record: Record) -> None:
     write_whole(folder / _FILE, json.dumps(asdict(record)))
 
 
-def note_ready(folder: Path, at_s: float) -> None:
-    """Keep that the machine's services answer."""
+def note_ready(folder: Path, at_s: float | None) -> None:
+    """Keep since when the machine's services answer; None when they do no more."""
     if record := read_record(folder):
         write_record(folder, replace(record, ready_s=at_s))
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gridvisor.app.capacity import GUEST_OVERHEAD_MIB, check_disk, check_site_memory, outstanding_mib, room
 from gridvisor.app.host import require_root
@@ -15,7 +15,7 @@ from gridvisor.app.site.change import change_files
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.guest import entries_of, guest_of, identity_path, known_hosts_of, site_volumes
 from gridvisor.app.site.plan import Act, Desired, Observed, Step, plan
-from gridvisor.app.site.ready import Halted, wait_until_ready
+from gridvisor.app.site.ready import Halted, ailment, wait_until_ready
 from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
 from gridvisor.core.deadline import Deadline
 from gridvisor.core.files import write_whole
@@ -69,13 +69,13 @@ def plan_up(deployment: Deployment) -> tuple[Step, ...]:
 
 
 def observe(deployment: Deployment) -> dict[str, Observed]:
-    """What is there of the site: by machine, of those it has no more too."""
+    """What is there of the site: by machine, of those it has no more too. Machines that were ready are asked again."""
     monitor = deployment.host.monitor
     rows = deployment.rows()
     roots = {volume.name.removesuffix("-disk") for volume in deployment.pool.list() if volume.name.endswith("-disk")}
     names = rows.keys() | roots
     folders = deployment.folder / "machines"
-    return {
+    seen = {
         name: Observed(
             row=rows.get(name),
             guest=monitor.guest(rows[name].name) if name in rows else None,
@@ -84,6 +84,9 @@ def observe(deployment: Deployment) -> dict[str, Observed]:
         )
         for name in names
     }
+    ready = [machine for machine in deployment.machines if machine.name in seen and seen[machine.name].was_ready]
+    ails = each(ready, lambda machine: ailment(machine, deployment), workers=_AT_ONCE)
+    return seen | {machine.name: replace(seen[machine.name], ails=what) for machine, what in ails.items()}
 
 
 def up(deployment: Deployment, show: Callable[[Sequence[Step]], None], *, timeout_s: float) -> tuple[Step, ...]:
@@ -133,6 +136,8 @@ class _Work:
             self._boot(step.machine, anew=step.act is Act.REPLACE)
         elif step.act is Act.CHANGE:
             self._change(step.machine)
+        else:
+            note_ready(self.deployment.folder_of(step.machine), None)
         with self.deployment.host.bus.step("services answer", where=step.name):
             again = step.act not in BOOTING
             wait_until_ready(step.machine, self.deployment, self.deadline, self.failed, again=again)
