@@ -20,7 +20,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from gridvisor.app.host import Host
+from gridvisor.app.image import BASE
+from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
+from gridvisor.image.store import ImageStore
 
 ROUNDS = 5
 AT_ONCE = 6
@@ -64,12 +68,17 @@ def show(what: str, seconds: list[float], unit: str = "s") -> None:
     print(f"{what:<58} {statistics.median(seconds):7.2f} {unit:<4} ({spread}, n={len(seconds)})")
 
 
+def base_disk(places: Places) -> Path:
+    """The root that `create` takes a copy of when no image is named."""
+    return ImageStore(places).find(BASE).path
+
+
 @contextlib.contextmanager
 def by_hand(bench: Bench) -> Iterator[Callable[[], None]]:
     """The same guest with commands as a person would type them: a copy-on-write disk, a tap, linux.uml, ssh."""
-    cache = Path(bench.environment["GRIDVISOR_HOME"]) / "cache"
-    runtime = next(cache.glob("kernels/*/runtime"))
-    image = next(cache.glob("images/*/root.img"))
+    places = Places.of(bench.environment, uid=os.geteuid())
+    runtime = Host(places, Bus()).pack().runtime
+    image = base_disk(places)
     machine = next(bench.state.glob("machines/*/identity.tar")).parent
     facts = json.loads((machine / "machine.json").read_text())
     work = Path(tempfile.mkdtemp(prefix="by-hand-"))

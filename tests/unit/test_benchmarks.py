@@ -1,0 +1,28 @@
+"""What a benchmark compares with must be the same thing."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from gridvisor.app.image import BASE
+from gridvisor.core.places import Places
+from gridvisor.image.store import Image, ImageStore
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def test_the_guest_by_hand_has_the_base_image_and_not_that_of_a_role(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("first_machine", BENCHMARKS / "first_machine.py")
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    places = Places(tmp_path / "cache", tmp_path / "state")
+    store = ImageStore(places)
+    for built_at, (image_id, name) in enumerate((("a1", "trixie-ce"), ("b2", BASE), ("c3", BASE), ("d4", "trixie-ui"))):
+        folder = store.new_build_folder(image_id)
+        (folder / "root.img").touch()
+        disk = store.disk_of(image_id)
+        store.publish(folder, Image(image_id, name, "trixie", disk, 0, 0, (), float(built_at), None, has_init=True))
+    assert benchmark.base_disk(places) == store.disk_of("c3")
