@@ -33,6 +33,7 @@ from gridvisor.site.role import Role, load_role
 TESTS = Path(__file__).resolve().parents[1]
 GOLDEN = TESTS / "golden" / "roles"
 KIAM = TESTS.parent / "examples" / "kiam.yaml"
+SQUID = TESTS.parent / "examples" / "squid" / "site.yaml"
 
 
 def view(machine: Machine) -> MachineView:
@@ -102,6 +103,15 @@ def test_golden(kiam: Mapping[str, Mapping[str, IdentityFile]], machine: str, pa
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(text)
     assert text == golden.read_text()
+
+
+def test_the_cache_of_the_example_is_in_both_networks_and_serves_both() -> None:
+    _, machines = load_site(SQUID)
+    [cache] = [machine for machine in machines if machine.name == "cache"]
+    assert [card.network for card in cache.interfaces] == ["site", "farm"]
+    text = files(*context(SQUID, "cache"))["/etc/squid/squid.conf"].content.decode()
+    for name, network in (("site", "10.20.0.0/24"), ("farm", "10.20.1.0/24")):
+        assert f"acl site_{name} src {network}\nhttp_access allow site_{name}\n" in text
 
 
 def test_nothing_of_jinja_is_left_in_any_file(kiam: Mapping[str, Mapping[str, IdentityFile]]) -> None:

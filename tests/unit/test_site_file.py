@@ -244,7 +244,11 @@ def test_what_the_file_says_counts(tmp_path: Path) -> None:
     assert se.volumes["data"].size_mib == 4096
 
 
-@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "file",
+    [*sorted(EXAMPLES.glob("*.yaml")), EXAMPLES / "squid" / "site.yaml"],
+    ids=lambda path: str(path.relative_to(EXAMPLES)),
+)
 def test_examples_load(file: Path) -> None:
     site, machines = load_site(file)
     assert len(machines) >= len(site.machines)
