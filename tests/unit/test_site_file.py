@@ -207,8 +207,23 @@ def test_what_is_no_site_file_at_all(tmp_path: Path, data: bytes, said: str) -> 
     assert f"{first.span.line}:{first.span.column}: {first.text}".startswith(said)
 
 
-def test_a_file_nested_without_end_is_an_error_as_any(tmp_path: Path) -> None:
-    problems(tmp_path, f"site: {'[' * 5000}{']' * 5000}\nmachines: {{ui: }}\n")
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (f"site: a\nmachines: {'[' * 200_000}", "2:110"),
+        (f"site: a\nmachines: {'{a: ' * 200_000}", "2:407"),
+        (f"site: a\nmachines:\n{'- ' * 200_000}", "3:199"),
+    ],
+    ids=["lists", "mappings", "blocks"],
+)
+def test_a_file_nested_without_end_is_an_error_as_any(tmp_path: Path, text: str, place: str) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(text)
+    code = "import sys; from gridvisor.cli.main import main; sys.argv = ['gridvisor', 'check', sys.argv[1]]; main()"
+    # In a process of its own, which may end by a signal.
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{file}:{place}: nested too deeply; 100 levels are the most" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "."])

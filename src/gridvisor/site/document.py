@@ -22,6 +22,7 @@ Where = tuple[str | int, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with libyaml
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
 _HUGE = 4 << 20
+_DEEP = 100  # levels of lists and mappings; libyaml's composer calls itself for each, until the stack ends
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,13 @@ def parse_document(data: bytes, model: type[M], name: str) -> Document[M]:
         raise InputError([Problem(Span(name, 1, 1), f"the file has {len(data)} bytes; {_HUGE} are the most")])
     try:
         text = data.decode()
+        _refuse_deep(text, name)
         node = yaml.compose(text, Loader=_LOADER)
         reader = _Reader(name, text.splitlines())
         plain = reader.read(node, ()) if node is not None else {}
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError([Problem(Span(name, line, 1), "the file is not UTF-8 text")]) from error
-    except RecursionError as error:
-        raise InputError([Problem(Span(name, 1, 1), "the file is nested too deeply")]) from error
     except yaml.YAMLError as error:
         raise InputError([_syntax(error, name, data.decode(errors="replace").splitlines())]) from error
     try:
@@ -81,6 +81,18 @@ def parse_document(data: bytes, model: type[M], name: str) -> Document[M]:
     if reader.problems:
         raise InputError(reader.problems)
     return Document(name, value, reader.lines, reader.values, reader.keys)
+
+
+def _refuse_deep(text: str, name: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEP:
+            span = Span(name, event.start_mark.line + 1, event.start_mark.column + 1)
+            raise InputError([Problem(span, f"nested too deeply; {_DEEP} levels are the most")])
 
 
 class _Reader:
