@@ -33,12 +33,11 @@ machines:
   wn:  {count: 2}                           # wn1, wn2
   se:  {volumes: {data: 2GiB}}
   old: {role: se, address: 10.20.0.77}      # another one of that role
-publish: {se: ['8443:1094']}                # 127.0.0.1:8443 of this machine is port 1094 of se
+publish: {se: [8443:1094]}                  # 127.0.0.1:8443 of this machine is port 1094 of se
 ```
 
-Sizes have a unit: `256MiB`, `2GiB`; `M` is `MiB`. Two ports with a colon between them stand in quotes: YAML takes
-`80:22` for a number in base 60. Anchors, aliases, merge keys and tags of YAML are refused, and so is a key that is
-given twice.
+Sizes have a unit: `256MiB`, `2GiB`; `M` is `MiB`. Anchors, aliases, merge keys and tags of YAML are refused, and so is
+a key that is given twice.
 
 ## In an editor
 

@@ -27,6 +27,29 @@ WRONG = {
         "machines:\n  ce: {memroy: 1GiB}\n  ui: {colour: red}\nusers: [{name: a, vo: dteam, mail: a@b}]",
         ["3:8: unknown key 'memroy'", "4:8: unknown key 'colour'", "5:30: unknown key 'mail'"],
     ),
+    "keys that cannot be": (
+        "machines:\n  UI: {role: ui}\n  ce: {volumes: {a: 1GiB}}\nnetworks:\n  9th: 10.0.0.0/24\npublish: {Mon: [1]}",
+        [
+            "3:3: string should match pattern '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$', not 'UI'",
+            "6:3: string should match pattern '^[a-z][a-z0-9-]*$', not '9th'",
+            "7:11: string should match pattern '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$', not 'Mon'",
+        ],
+    ),
+    "a machine with the name of pydantic's mark": (
+        "machines:\n  '[key]': {vcpus: 0}\n  ui: {volumes: {'[key]': x}}",
+        [
+            "3:3: string should match pattern '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$', not '[key]'",
+            "3:20: input should be greater than or equal to 1, not 0",
+            "4:27: 'x' is not a size such as '2GiB' or '512M'",
+        ],
+    ),
+    "numbers in base 60": (
+        "machines: {ui: {vcpus: 1:30}, ce: {count: 1:30.5}}",
+        [
+            "2:24: input should be a valid integer, not '1:30'",
+            "2:43: input should be a valid integer, not '1:30.5'",
+        ],
+    ),
     "no machines": ("", ["1:1: 'machines' is missing"]),
     "sizes": (
         "machines:\n  ce: {memory: lots}\n  ui: {memory: 256}\n  se: {volumes: {data: 1.5KiB}}\n  mon: {memory: true}",
@@ -257,6 +280,13 @@ def test_what_the_file_says_counts(tmp_path: Path) -> None:
     assert front.interfaces[0].address == IPv4Address("10.20.0.7")
     assert front.publish == {8443: 443, 80: 80}
     assert se.volumes["data"].size_mib == 4096
+
+
+@pytest.mark.parametrize("ports", ["22:22", "'22:22'", "[22:22]", "['22:22']", '["22:22"]', "\n    - 22:22"])
+def test_two_ports_need_no_quotes(tmp_path: Path, ports: str) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(f"site: a\nmachines: {{ui: }}\npublish:\n  ui: {ports}\n")
+    assert load_site(file)[0].publish == {"ui": {22: 22}}
 
 
 @pytest.mark.parametrize(

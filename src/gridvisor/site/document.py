@@ -21,6 +21,7 @@ Where = tuple[str | int, ...]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with libyaml
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
+_NUMBERS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float")}
 _HUGE = 4 << 20
 _DEEP = 100  # levels of lists and mappings; libyaml's composer calls itself for each, until the stack ends
 
@@ -118,8 +119,8 @@ class _Reader:
             return self._mapping(node, where)
         if isinstance(node, yaml.SequenceNode) and node.tag in _PLAIN:
             return [self.read(one, (*where, index)) for index, one in enumerate(node.value)]
-        if node.tag == "tag:yaml.org,2002:timestamp":
-            return node.value
+        if node.tag == "tag:yaml.org,2002:timestamp" or (node.tag in _NUMBERS and ":" in node.value):
+            return node.value  # as it is written: YAML 1.1 reads the ports 22:22 as a number in base 60
         if node.tag not in _PLAIN:
             self._tell(span, f"the tag '{node.tag}' means nothing here", "leave it out")
             return None
@@ -165,7 +166,8 @@ class _Reader:
                 text = str(one["ctx"]["error"])
             else:
                 text = f"{text[0].lower()}{text[1:]}, not {_shown(one['input'])}"
-            span = self.values.get(where, self.values[()])
+            at_key = one["loc"] == (*where, "[key]")  # that is how pydantic says that a key itself is wrong
+            span = (self.keys if at_key else self.values).get(where, self.values[()])
             yield Problem(span, text, hint, _line(self.lines, span))
 
     def _span(self, node: yaml.Node) -> Span:
