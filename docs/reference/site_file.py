@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gridvisor.site.check import SHIPPED
-from gridvisor.site.model import site_schema
+from gridvisor.site.model import SIZE_PATTERN, site_schema
 from gridvisor.site.role import RoleSpec, find_roles
 
-_SIZE = "[MGT]i?B?"  # of a size's pattern, which would tell readers less than an example
 _WIDTH = 120
 _GLUE = "\0"  # a space at which no line is broken
 
@@ -110,10 +109,10 @@ def _item(name: str, one: dict[str, Any], required: bool) -> str:
 
 def _kind(one: dict[str, Any]) -> str:
     """What may stand there, in words."""
-    [one] = [kind for kind in one.get("anyOf", (one,)) if kind.get("type") != "null"]
+    one = _but_null(one)
     if "$ref" in one:
         return "as below"
-    if _SIZE in one.get("pattern", ""):
+    if one.get("pattern") == SIZE_PATTERN:
         return "a size"
     match one["type"]:
         case "array":
@@ -130,9 +129,15 @@ def _kind(one: dict[str, Any]) -> str:
 
 def _of(items: dict[str, Any]) -> str:
     """Of what a list or a mapping is, where that says more than 'text'."""
-    if "$ref" in items:
+    if "$ref" in _but_null(items):
         return ", see below"
-    return " of sizes" if _SIZE in items.get("pattern", "") else ""
+    return " of sizes" if items.get("pattern") == SIZE_PATTERN else ""
+
+
+def _but_null(one: dict[str, Any]) -> dict[str, Any]:
+    """The kind that is left when null is not looked at; the schema itself when several are."""
+    kinds = [kind for kind in one.get("anyOf", (one,)) if kind.get("type") != "null"]
+    return kinds[0] if len(kinds) == 1 else one
 
 
 def _default(one: dict[str, Any]) -> str:

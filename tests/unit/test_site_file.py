@@ -9,6 +9,8 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from gridvisor.cli.main import main
@@ -316,6 +318,64 @@ def test_the_schema_for_editors_has_the_keys_of_the_file() -> None:
     machine = schema["$defs"]["MachineSpec"]["properties"]
     assert "memory" in machine
     assert "memory_mib" not in machine
+
+
+# Below `site: a`; all that follows from one value for itself, which is as much as a schema can tell.
+GOOD = r"""
+machines: {ui: }
+machines: {ui: null, ce: {}, wn: {count: 2}, se: {role: null, volumes: {data: 4g}, address: null, memory: null}}
+machines: {ui: {memory: 512m}}
+machines: {ui: {memory: 1.5GiB}}
+machines: {ui: {memory: 262144 KiB}}
+machines: {ui: {memory: 256mb, vcpus: 64}}
+machines: {ui: {memory: ' 268435456 '}}
+machines: {mon: }\npublish: {mon: 9090}
+machines: {mon: }\npublish: {mon: [9090, '9091', '8080:80']}
+machines: {mon: }\npublish: {mon: '8080:80'}
+machines: {mon: }\npublish: {mon: []}
+machines: {ui: {address: 10.20.0.7}}\nnetworks: {site: 10.20.0.0/255.255.255.0, farm: 10.9.0.0/16}
+machines: {ui: }\nmonitor: xen+ssh://root@dom0\nvos: [vo.example.org]\nusers: [{name: a_b-c, vo: vo.example.org}]
+""".strip().splitlines()
+BAD = r"""
+machines:
+machines: {}
+machines: {UI: {role: ui}}
+machines: {ui: {memory: 512}}
+machines: {ui: {memory: lots}}
+machines: {ui: {memory: 5PiB}}
+machines: {ui: {memory: .5GiB}}
+machines: {ui: {volumes: {data: 1}}}
+machines: {ui: {vcpus: '2'}}
+machines: {ui: {count: -1}}
+machines: {ui: {address: 7}}
+machines: {ui: {address: x}}
+machines: {ui: {disk: 1GiB}}
+machines: {ui: }\nnetworks: {site: 10}
+machines: {ui: }\nnetworks: {site: 10.20.0.0}
+machines: {ui: }\nnetworks: {9th: 10.20.0.0/24}
+machines: {mon: }\npublish: {mon: }
+machines: {mon: }\npublish: {mon: 0}
+machines: {mon: }\npublish: {mon: [65536]}
+machines: {mon: }\npublish: {mon: true}
+machines: {mon: }\npublish: {mon: '80:'}
+machines: {mon: }\npublish: {mon: {80: 80}}
+machines: {mon: }\npublish: {MON: 80}
+machines: {ui: }\nvos: []
+machines: {ui: }\nusers: [{name: ann}]
+machines: {ui: }\nmonitor: kvm
+machines: {ui: }\ndomain: -a.test
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize(("text", "good"), [*((text, True) for text in GOOD), *((text, False) for text in BAD)])
+def test_the_schema_for_editors_takes_what_check_takes(tmp_path: Path, text: str, good: bool) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("site: a\n" + text.replace("\\n", "\n") + "\n")
+    assert Draft202012Validator(site_schema()).is_valid(yaml.safe_load(file.read_text())) == good
+    if good:
+        load_site(file)
+    else:
+        problems(tmp_path, file.read_text())
 
 
 @pytest.mark.parametrize(("text", "status"), [(SMALLEST, 0), ("site: small\nmachines: {nobody: }\n", 2)])

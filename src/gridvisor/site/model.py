@@ -11,7 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from gridvisor.core.units import parse_size
 
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
-_PORTS = re.compile(r"(\d{1,5})(?::(\d{1,5}))?")
+_PORTS = re.compile(r"([0-9]{1,5})(?::([0-9]{1,5}))?")
+# What `parse_size` takes. A schema knows no flags: the letters stand in both cases.
+SIZE_PATTERN = r"^\s*[0-9]{1,15}(\.[0-9]{1,3})?\s*[KMGTkmgt]?([Ii]?[Bb])?\s*$"
 
 SiteName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=24)]
 MachineName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=30)]
@@ -55,8 +57,6 @@ def _address(value: object) -> object:
 
 def _ports(value: object) -> object:
     """[9090, '8443:443'] → {9090: 9090, 8443: 443}."""
-    if isinstance(value, dict):
-        return value
     ports: dict[int, int] = {}
     for one in value if isinstance(value, list) else [value]:
         match = None if isinstance(one, bool) else _PORTS.fullmatch(str(one))
@@ -71,13 +71,17 @@ def _ports(value: object) -> object:
     return ports
 
 
-Mib = Annotated[
-    int,
-    BeforeValidator(_mib, json_schema_input_type=Annotated[str, StringConstraints(pattern=r"^[0-9.]+ *[MGT]i?B?$")]),
-]
-Network = Annotated[IPv4Network, BeforeValidator(_network, json_schema_input_type=str)]
-Address = Annotated[IPv4Address, BeforeValidator(_address, json_schema_input_type=str)]
-Ports = Annotated[dict[int, int], BeforeValidator(_ports, json_schema_input_type=list[int | str])]
+def _text(pattern: str) -> Any:
+    """For the schema: text of that form."""
+    return Annotated[str, StringConstraints(pattern=pattern)]
+
+
+_Port = Annotated[int, Field(ge=1, le=65535)] | _text(f"^{_PORTS.pattern}$")
+
+Mib = Annotated[int, BeforeValidator(_mib, json_schema_input_type=_text(SIZE_PATTERN))]
+Network = Annotated[IPv4Network, BeforeValidator(_network, json_schema_input_type=_text(r"^[0-9.]+/[0-9.]+$"))]
+Address = Annotated[IPv4Address, BeforeValidator(_address, json_schema_input_type=_text(r"^[0-9.]+$"))]
+Ports = Annotated[dict[int, int], BeforeValidator(_ports, json_schema_input_type=_Port | list[_Port])]
 
 
 class Strict(BaseModel):
@@ -104,6 +108,14 @@ class MachineSpec(Strict):
     address: Address | None = Field(None, description="Its address in its first network, if not one that is chosen.")
 
 
+def _nothing_said(value: object) -> object:
+    """`ui:` alone is a machine with nothing said of it."""
+    return {} if value is None else value
+
+
+Entry = Annotated[MachineSpec, BeforeValidator(_nothing_said, json_schema_input_type=MachineSpec | None)]
+
+
 class Site(Strict):
     """A Grid site."""
 
@@ -118,7 +130,7 @@ class Site(Strict):
     )
     vos: list[VoName] = Field(["dteam"], min_length=1, description="The virtual organisations that it serves.")
     users: list[User] = Field([User(name="tester", vo="dteam")], min_length=1, description="Its users.")
-    machines: dict[MachineName, MachineSpec] = Field(min_length=1, description="Its machines.")
+    machines: dict[MachineName, Entry] = Field(min_length=1, description="Its machines.")
     publish: dict[MachineName, Ports] = Field(
         {}, description="Ports of machines that are to answer on 127.0.0.1 of the host.", examples=[{"mon": [9090]}]
     )
@@ -126,12 +138,10 @@ class Site(Strict):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """`ui:` alone is a machine with nothing said of it; a first VO that is not 'dteam' gets the default user."""
+        """A first VO that is not 'dteam' gets the default user."""
         if not isinstance(data, dict):
             raise ValueError("a site file has keys such as 'site:' and 'machines:'")
         data = dict(data)
-        if isinstance(data.get("machines"), dict):
-            data["machines"] = {name: {} if spec is None else spec for name, spec in data["machines"].items()}
         vos = data.get("vos")
         if "users" not in data and isinstance(vos, list) and vos and isinstance(vos[0], str):
             data["users"] = [{"name": "tester", "vo": vos[0]}]
@@ -139,5 +149,9 @@ class Site(Strict):
 
 
 def site_schema() -> dict[str, Any]:
-    """The site file as JSON Schema, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Site.model_json_schema(by_alias=True)}
+    """The site file as JSON Schema, for editors. It takes what the model takes, and refuses what a schema can tell."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Site.model_json_schema(by_alias=True)}
+    for one in schema["properties"].values():
+        if "patternProperties" in one:
+            one["additionalProperties"] = False  # pydantic lets names pass that are not of the pattern
+    return schema
