@@ -92,6 +92,7 @@ def _refuse_deep(text: str, name: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > _DEEP:
+            assert event.start_mark is not None  # a parser's events have one
             span = Span(name, event.start_mark.line + 1, event.start_mark.column + 1)
             raise InputError([Problem(span, f"nested too deeply; {_DEEP} levels are the most")])
 

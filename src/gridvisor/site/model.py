@@ -76,7 +76,7 @@ def _text(pattern: str) -> Any:
     return Annotated[str, StringConstraints(pattern=pattern)]
 
 
-_Port = Annotated[int, Field(ge=1, le=65535)] | _text(f"^{_PORTS.pattern}$")
+_Port: Any = Annotated[int, Field(ge=1, le=65535)] | _text(f"^{_PORTS.pattern}$")
 
 Mib = Annotated[int, BeforeValidator(_mib, json_schema_input_type=_text(SIZE_PATTERN))]
 Network = Annotated[IPv4Network, BeforeValidator(_network, json_schema_input_type=_text(r"^[0-9.]+/[0-9.]+$"))]
