@@ -6,6 +6,7 @@ GRIDVISOR_REGENERATE=1 writes them anew, to be read in the diff.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -205,3 +206,16 @@ def test_the_site_as_templates_see_it() -> None:
         ("dteam001", 3001, 3001),
         ("ops001", 3002, 3002),
     ]
+
+
+def test_accounts_of_vos_have_names_that_unix_takes_and_no_two_alike(tmp_path: Path) -> None:
+    vos = ["vo.example.org", "vo-example.org", "vo.example-org", "voexampleorg", "a" * 25 + ".b-"]
+    assert len({one.name for one in accounts_of(vos)}) == len(vos)
+    file = tmp_path / "site.yaml"
+    file.write_text(f"site: a\nvos: [{', '.join(vos)}]\nmachines: {{ce: , wn: }}\n")
+    for machine in ("ce", "wn"):
+        text = files(*context(file, machine))["/etc/sysusers.d/gridvisor.conf"].content.decode()
+        names = re.findall("^u ([^ ]+) ", text, re.MULTILINE)
+        assert len(names) == len(vos)
+        # What systemd takes (systemd.io/USER_NAMES).
+        assert [name for name in names if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_-]{0,30}", name)] == []

@@ -96,7 +96,13 @@ class Context:
         }
 
 
+def account_name(vo: str) -> str:
+    """The name of a VO's account: 'dteam001', and 'vo_example_org001' for vo.example.org."""
+    # systemd-sysusers takes no dots. No VO's name has a '_', so no two VOs get the same account.
+    return f"{vo.replace('.', '_')}001"
+
+
 def accounts_of(vos: Sequence[str]) -> tuple[AccountView, ...]:
-    """One account for each VO: 'dteam001', with ids from ACCOUNTS_FROM_UID on."""
+    """One account for each VO, with ids from ACCOUNTS_FROM_UID on."""
     ids = range(ACCOUNTS_FROM_UID, ACCOUNTS_FROM_UID + len(vos))
-    return tuple(AccountView(f"{vo}001", vo, number, number) for vo, number in zip(vos, ids, strict=True))
+    return tuple(AccountView(account_name(vo), vo, number, number) for vo, number in zip(vos, ids, strict=True))

@@ -12,6 +12,7 @@ from gridvisor.probe.ldap import entries
 from gridvisor.probe.reach import reached
 from gridvisor.probe.settle import settled
 from gridvisor.probe.visitor import NOBODY, Visitors
+from gridvisor.roles.context import account_name
 from gridvisor.run.command import script
 from gridvisor.site.machine import Machine
 
@@ -97,8 +98,7 @@ def test_element_published(machine: Machine, account: Account) -> None:
 
 def test_member_is_mapped(guest: Host, deployment: Deployment) -> None:
     """The account that a VO's members are mapped to is the same on the element and on every worker node."""
-    accounts = [f"{vo}001" for vo in deployment.site.vos]
-    command = " && ".join(f"id -u {account}" for account in accounts)
+    command = " && ".join(f"id -u {account_name(vo)}" for vo in deployment.site.vos)
     ids = guest.check_output(command)
     for machine in deployment.of_role("wn"):
         there = deployment.ssh(machine).run(script(command), timeout_s=30)

@@ -11,6 +11,7 @@ from gridvisor.app.site.job import JobWish, follow, look, submit, work_folder
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.probe.batch import MANY, JobBatch
+from gridvisor.roles.context import account_name
 from gridvisor.run.command import Command, script
 
 pytestmark = pytest.mark.needs("arex_answers", "services_active", "proxy_made", "slurm_has_nodes", "nodes_listen")
@@ -37,7 +38,7 @@ def test_job_ran_on_a_worker_node(batch: JobBatch, deployment: Deployment) -> No
     """It ran on a worker node, as the account of its VO, in the shared folder."""
     node, user, folder, *_ = batch.one("plain").stdout.splitlines()
     assert node in {machine.name for machine in deployment.of_role("wn")}
-    assert user == f"{batch.account.user.vo}001"
+    assert user == account_name(batch.account.user.vo)
     assert folder.startswith("/grid/session/")
 
 
