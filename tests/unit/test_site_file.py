@@ -142,7 +142,7 @@ WRONG = {
         "vos: [x, x]\nusers: [{name: root, vo: y}, {name: ann, vo: x}, {name: ann, vo: x}]\nmachines: {ui: }",
         [
             "2:10: the VO 'x' is named twice",
-            "3:16: 'root' is an account that every machine has",
+            "3:16: 'root' is an account or a group of the system, or of a service",
             "3:26: there is no VO 'y' here",
             "3:57: two users would be called 'ann'",
         ],
@@ -249,6 +249,41 @@ def test_a_file_nested_without_end_is_an_error_as_any(tmp_path: Path, text: str,
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"{file}:{place}: nested too deeply; 100 levels are the most" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "root",
+        "daemon",
+        "nobody",
+        "www-data",
+        "sudo",
+        "users",
+        "munge",
+        "slurm",
+        "xrootd",
+        "ldap",
+        "openldap",
+        "prometheus",
+        "sshd",
+        "messagebus",
+        "statd",
+        "systemd-network",
+        "systemd-timesync",
+    ],
+)
+def test_an_account_of_the_images_is_no_users(tmp_path: Path, name: str) -> None:
+    text = f"site: a\nmachines: {{ui: }}\nusers:\n  - {{vo: dteam, name: {name}}}\n"
+    [problem] = problems(tmp_path, text).problems
+    assert (problem.span.line, problem.span.column, problem.hint) == (4, 23, "take another name")
+    assert problem.text == f"'{name}' is an account or a group of the system, or of a service"
+
+
+def test_apts_account_is_no_users(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, "site: a\nmachines: {ui: }\nusers: [{vo: dteam, name: _apt}]\n").problems
+    assert (problem.span.line, problem.span.column) == (3, 27)
+    assert "'_apt'" in problem.text
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "."])

@@ -12,6 +12,7 @@ from gridvisor.network.address import gateway_of
 from gridvisor.site.document import Document, read_document
 from gridvisor.site.machine import Machine, expand, names_of, role_of
 from gridvisor.site.model import MachineSpec, Site
+from gridvisor.site.reserved import is_reserved
 from gridvisor.site.role import Role, find_roles
 
 SHIPPED = Path(__file__).parents[1] / "roles"
@@ -72,8 +73,9 @@ def _check_people(document: Document[Site]) -> Iterator[Problem]:
     for index, user in enumerate(site.users):
         if user.name in names[:index]:
             yield document.problem(f"two users would be called '{user.name}'", "users", index, "name")
-        if user.name in ("root", "nobody", "daemon", "bin", "sys"):
-            yield document.problem(f"'{user.name}' is an account that every machine has", "users", index, "name")
+        if is_reserved(user.name):
+            text = f"'{user.name}' is an account or a group of the system, or of a service"
+            yield document.problem(text, "users", index, "name", hint="take another name")
         if user.vo not in site.vos:
             hint = f"the VOs of this site: {', '.join(site.vos)}"
             yield document.problem(f"there is no VO '{user.vo}' here", "users", index, "vo", hint=hint)
