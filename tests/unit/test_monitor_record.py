@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from gridvisor.core.places import Places
 from gridvisor.domain.model import Disk, Domain, OnEnd, Vif
-from gridvisor.monitor.protocol import Attachment, Guest, Nic, VolumeUse
+from gridvisor.monitor.fake import FakeMonitor
+from gridvisor.monitor.protocol import Attachment, Guest, Nic, State, VolumeUse
 from gridvisor.monitor.record import guest_of, record_of
+from gridvisor.monitor.uml.keeper import boot_id
+from gridvisor.monitor.uml.monitor import UmlMonitor
 
 LEAST = Guest(Domain("vm1"), ())
 MOST = Guest(
@@ -51,6 +55,18 @@ def test_nothing_of_a_guest_is_forgotten(field: str) -> None:
     """A field that is added to Guest and not to its record shows up here."""
     assert getattr(MOST, field) != getattr(LEAST, field)
     assert getattr(guest_of(record_of(MOST)), field) == getattr(MOST, field)
+
+
+def test_a_domain_is_listed_with_the_namespace_of_its_guest(tmp_path: Path) -> None:
+    folder = tmp_path / "domains" / "vm1"
+    folder.mkdir(parents=True)
+    launch = {"id": 1, "memory_mib": 512, "guest": record_of(MOST)}
+    (folder / "launch.json").write_text(json.dumps(launch))
+    (folder / "state.json").write_text(json.dumps({"status": "running", "since_s": 1.0, "boot_id": boot_id()}))
+    [row] = UmlMonitor(Places(tmp_path, tmp_path), pack=pytest.fail).list()
+    assert (row.namespace, row.state) == ("gv-abc123-default", State.CRASHED)
+    row = FakeMonitor(tmp_path).create(MOST)
+    assert row.namespace == "gv-abc123-default"
 
 
 def test_a_record_is_plain_json_with_a_domain_that_xl_can_read() -> None:

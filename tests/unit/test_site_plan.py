@@ -16,6 +16,7 @@ from gridvisor.app.site.down import data_volumes, destroy, down, waves
 from gridvisor.app.site.plan import Act, Desired, Observed, Step, changed_files, differences, plan
 from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
 from gridvisor.app.site.up import observe
+from gridvisor.core.errors import Refused
 from gridvisor.core.events import Bus, Event, Kind
 from gridvisor.core.places import Places
 from gridvisor.domain.model import Domain, Vif
@@ -217,6 +218,7 @@ def test_waves_follow_chains_and_end_those_that_need_one_another_together() -> N
 class Network:
     """A network that only remembers whether it would have gone."""
 
+    namespace = "gv-site-a"
     removed = False
 
     def remove_if_idle(self, busy: Callable[[], bool]) -> None:
@@ -237,9 +239,13 @@ class Stubborn(FakeMonitor):
             super().shutdown(name)
 
 
+OTHERS = ["a.mine", "a.wn3", "ab.ui", "ui"]
+
+
 @dataclass
 class Bench:
-    """The site, running, with its volumes, beside another site's machine and a domain of nobody's."""
+    """The site, running, with its volumes, beside another site's machine, a domain of nobody's, and two that somebody
+    has made and called as machines of the site: one that it has and one that it has not."""
 
     deployment: Deployment
     monitor: Stubborn
@@ -262,8 +268,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     deployment = Deployment(host, SITE, MACHINES)
     network = Network()
     deployment.__dict__["network"] = network  # is cached there
-    for name in (*(deployment.domain_name(machine) for machine in MACHINES), "ab.ui", "ui"):
-        monitor.create(Guest(Domain(name), ()))
+    for machine in MACHINES:
+        monitor.create(Guest(Domain(deployment.domain_name(machine)), (), namespace=network.namespace))
+    monitor.create(Guest(Domain("ab.ui"), (), namespace="gv-site-ab"))
+    for name in ("ui", "a.mine", "a.wn3"):
+        monitor.create(Guest(Domain(name), (), namespace="gv-default"))
     for name in ("ui-disk", "ce-disk", "se-disk", "se-data", "gone-disk", "gone-data"):
         deployment.pool.create(name, 4096)
     return Bench(deployment, monitor, network, events)
@@ -278,6 +287,15 @@ def test_a_site_is_observed_with_what_it_has_no_more(bench: Bench) -> None:
     assert (seen["gone"], seen["se"]) == (Observed(has_root=True), Observed(has_root=True))
     assert (seen["ui"].record, seen["ui"].has_root, seen["wn1"].has_root) == (Record(5.0), True, False)
     assert seen["ui"].row in bench.monitor.list()
+
+
+def test_a_name_that_somebody_has_given_a_domain_is_told_before_anything_is_made(bench: Bench) -> None:
+    more = Site.model_validate({"site": "a", "machines": {"ui": {}, "ce": {}, "wn": {"count": 3}}})
+    deployment = replace(bench.deployment, site=more, machines=expand(more, ROLES))
+    deployment.__dict__["network"] = bench.network
+    wn3 = deployment.machine("wn3")
+    with pytest.raises(Refused, match=r"'a\.wn3' exists that is not of this site"):
+        ups._refuse_what_does_not_fit(deployment, [Step(Act.CREATE, "wn3", machine=wn3)])
 
 
 def test_only_machines_that_were_ready_are_asked_how_they_are(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +320,7 @@ def test_down_asks_in_waves_and_leaves_others_alone(bench: Bench) -> None:
     down(bench.deployment, timeout_s=5)
     assert set(bench.monitor.asked[:4]) == {"a.ui", "a.mon", "a.wn1", "a.wn2"}
     assert set(bench.monitor.asked[4:]) == {"a.ce", "a.se"}
-    assert bench.left() == ["ab.ui", "ui"]
+    assert bench.left() == OTHERS
     assert (bench.network.removed, bench.volumes()) == (True, volumes)
 
 
@@ -310,7 +328,7 @@ def test_down_ends_who_does_not_hear_and_says_so(bench: Bench) -> None:
     bench.monitor.deaf = ("a.wn1",)
     bench.monitor.pause("a.ce")  # hears nothing at all
     down(bench.deployment, timeout_s=0)
-    assert bench.left() == ["ab.ui", "ui"]
+    assert bench.left() == OTHERS
     [warning] = [event.step for event in bench.events if event.kind is Kind.WARNING]
     assert "a.wn1 still there" in warning
     assert "as if the power failed" in warning
@@ -319,7 +337,7 @@ def test_down_ends_who_does_not_hear_and_says_so(bench: Bench) -> None:
 def test_destroy_removes_what_is_the_sites_and_nothing_else(bench: Bench) -> None:
     (bench.deployment.folder / "machines").mkdir(parents=True)
     destroy(bench.deployment, keep_data=False)
-    assert bench.left() == ["ab.ui", "ui"]
+    assert bench.left() == OTHERS
     assert (bench.volumes(), bench.deployment.folder.exists(), bench.network.removed) == ([], False, True)
 
 

@@ -36,7 +36,10 @@ class FakeMonitor:
         if there is not None and self._guests[domain.name].domain.on_crash is OnEnd.PRESERVE:
             raise Refused(f"The crashed domain '{domain.name}' is preserved, as its configuration asks.")
         state = State.PAUSED if paused else State.RUNNING
-        row = DomainRow(domain.name, self._next_id, domain.memory_mib, 1, state, 0.0, time.time())
+        since_s = time.time()
+        row = DomainRow(
+            domain.name, self._next_id, domain.memory_mib, 1, state, 0.0, since_s, namespace=guest.namespace
+        )
         self._next_id += 1
         self._rows[domain.name], self._guests[domain.name] = row, guest
         return row

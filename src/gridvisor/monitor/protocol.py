@@ -74,7 +74,8 @@ class DomainRow:
     """A domain as it was observed.
 
     `cpu_s` is processor time used, `since_s` the start in seconds since the epoch; of its `memory_mib` the host has
-    given it `held_mib` so far. `crashed_s` is when a crashed one did, None when nobody was there to see it.
+    given it `held_mib` so far. `crashed_s` is when a crashed one did, None when nobody was there to see it; `namespace`
+    is that of its guest.
     """
 
     name: str
@@ -86,6 +87,7 @@ class DomainRow:
     since_s: float
     held_mib: int = 0
     crashed_s: float | None = None
+    namespace: str | None = None
 
 
 class NoSuchDomain(Refused):

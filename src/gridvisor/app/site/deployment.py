@@ -103,9 +103,13 @@ class Deployment:
         return f"{self.site.site}{SEPARATOR}{machine.name}"
 
     def rows(self) -> dict[str, DomainRow]:
-        """The domains of this site that the monitor shows, by the machine's name; also of machines it has no more."""
+        """The domains of this site that the monitor shows, by the machine's name; also of machines it has no more.
+
+        A domain is of the site if it was started in the site's own network: anybody may give one the name of a machine.
+        """
         prefix = f"{self.site.site}{SEPARATOR}"
-        return {row.name.removeprefix(prefix): row for row in self.host.monitor.list() if row.name.startswith(prefix)}
+        mine = (row for row in self.host.monitor.list() if row.namespace == self.network.namespace)
+        return {row.name.removeprefix(prefix): row for row in mine if row.name.startswith(prefix)}
 
     def login_argv(self, machine: Machine, command: Sequence[str] = ()) -> list[str]:
         """The argv that opens ssh to the machine as root for a person: a shell, or `command`."""

@@ -18,6 +18,7 @@ from gridvisor.app.site.plan import Act, Desired, Observed, Step, plan
 from gridvisor.app.site.ready import Halted, ailment, wait_until_ready
 from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
 from gridvisor.core.deadline import Deadline
+from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
 from gridvisor.core.parallel import each
 from gridvisor.identity.tarball import write_identity
@@ -208,13 +209,20 @@ def _images(deployment: Deployment, steps: Iterable[Step]) -> dict[str, Image]:
 
 
 def _refuse_what_does_not_fit(deployment: Deployment, steps: Sequence[Step]) -> None:
-    """Memory, disk and ports, before anything starts."""
+    """Names, memory, disk and ports, before anything starts."""
     host = deployment.host
     has = room(host.places.state)
     booting = [step.machine for step in steps if step.machine and step.act in BOOTING]
     ending = {step.name for step in steps if step.act in BOOTING}
     rows = host.monitor.list()
-    mine = {deployment.domain_name(machine) for machine in deployment.machines if machine.name in ending}
+    ours = deployment.rows()
+    for machine in booting:
+        name = deployment.domain_name(machine)
+        if machine.name not in ours and any(row.name == name for row in rows):
+            raise Refused(
+                f"A domain '{name}' exists that is not of this site.", hint=f"gridvisor domain rename {name} NAME"
+            )
+    mine = {row.name for name, row in ours.items() if name in ending}
     check_site_memory(
         {machine.name: machine.memory_mib for machine in booting},
         has=has,

@@ -277,6 +277,7 @@ def _row(seen: _Seen) -> DomainRow:
         held_mib=use.held_mib,
         since_s=seen.state["since_s"],
         crashed_s=seen.state.get("crashed_s"),
+        namespace=seen.launch["guest"]["namespace"],
     )
 
 
