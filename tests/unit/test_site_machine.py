@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from gridvisor.core.errors import Refused
 from gridvisor.network.address import gateway_of, mac_for
 from gridvisor.site.check import SHIPPED
-from gridvisor.site.machine import Machine, expand, names_of, role_of
+from gridvisor.site.machine import Addresses, Machine, expand, names_of, role_of
 from gridvisor.site.model import MachineSpec, Site
 from gridvisor.site.role import Role, find_roles
 
 ROLES = find_roles((SHIPPED,))
+COUNTS = st.dictionaries(st.sampled_from(["ui", "wn", "se", "mon"]), st.integers(0, 15), min_size=1)
 
 
 def site(machines: Mapping[str, object], **others: object) -> Site:
@@ -109,6 +110,53 @@ def test_published_ports_are_those_of_the_named_machine() -> None:
     assert (one.publish, other.publish) == ({}, {9090: 9090})
 
 
+def kept(machines: Iterable[Machine]) -> Addresses:
+    """Their addresses, as they are kept."""
+    return {machine.name: {card.network: card.address for card in machine.interfaces} for machine in machines}
+
+
+def test_who_has_an_address_keeps_it_when_another_would_get_it() -> None:
+    few, more = (
+        site({"ui": {"count": count}, "ce": {}, "wn": {"count": 2}, "se": {}, "mon": {}}, site="kiam-test")
+        for count in (4, 5)
+    )
+    before = expand(few, ROLES)
+    anew = {machine.name: machine for machine in expand(more, ROLES)}
+    [se] = [machine for machine in before if machine.name == "se"]
+    assert anew["ui5"].interfaces[0].address == se.interfaces[0].address, "else this test shows nothing"
+    after = {machine.name: machine for machine in expand(more, ROLES, kept(before))}
+    assert [after[machine.name] for machine in before] == list(before)
+    assert len({card.address for machine in after.values() for card in machine.interfaces}) == 11
+
+
+@given(few=COUNTS, more=COUNTS)
+def test_nobody_that_stays_is_moved(few: dict[str, int], more: dict[str, int]) -> None:
+    networks = {"site": "10.0.0.0/26", "farm": "10.0.1.0/26"}
+    old, new = (
+        site({role: {"count": count} for role, count in counts.items()}, networks=networks) for counts in (few, more)
+    )
+    had = kept(expand(old, ROLES))
+    after = expand(new, ROLES, had)
+    for machine in after:
+        if machine.name in had:
+            assert {card.network: card.address for card in machine.interfaces} == had[machine.name]
+    assert len({card.address for machine in after for card in machine.interfaces}) == len(after)
+
+
+@pytest.mark.parametrize("had", ["10.20.0.0", "10.20.0.1", "10.20.0.255", "10.20.1.7", "10.20.0.7"])
+def test_an_address_that_cannot_be_kept_is_not(had: str) -> None:
+    wanted = site({"ui": {}, "se": {"address": "10.20.0.7"}})
+    [ui, se] = expand(wanted, ROLES, {"ui": {"site": IPv4Address(had)}, "se": {"site": IPv4Address("10.20.0.9")}})
+    assert ui == expand(wanted, ROLES)[0]
+    assert se.interfaces[0].address == IPv4Address("10.20.0.7")
+
+
+def test_of_two_that_kept_one_address_the_first_has_it() -> None:
+    had = {"site": IPv4Address("10.20.0.9")}
+    [ui, se] = expand(site({"ui": {}, "se": {}}), ROLES, {"ui": had, "se": had})
+    assert (ui.interfaces[0].address == had["site"], se.interfaces[0].address == had["site"]) == (True, False)
+
+
 def test_a_full_network_is_refused() -> None:
     with pytest.raises(Refused, match="No address is free"):
         expand(site({"ui": {"count": 6}}, networks={"site": "10.0.0.0/29"}), ROLES)
@@ -121,7 +169,7 @@ def test_macs_differ_where_chance_has_two_alike() -> None:
 
 
 @given(
-    counts=st.dictionaries(st.sampled_from(["ui", "wn", "se", "mon"]), st.integers(0, 15), min_size=1),
+    counts=COUNTS,
     prefix=st.sampled_from([24, 26]),
     name=st.from_regex(r"[a-z]{1,8}", fullmatch=True),
 )

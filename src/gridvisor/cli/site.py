@@ -80,12 +80,11 @@ def up(
     """
     from gridvisor.app.site import up as story
     from gridvisor.app.site.deployment import Deployment
-    from gridvisor.app.site.opening import keep_site_file, site_file
-    from gridvisor.site.check import load_site
+    from gridvisor.app.site.opening import keep_site_file, load_known_site, site_file
 
     began_s = time.monotonic()
     file = site_file(places(), site)
-    checked, machines = load_site(file)
+    checked, machines = load_known_site(places(), file)
     if dry_run:
         _show_plan(story.plan_up(Deployment(open_host(), checked, machines)))
         return

@@ -51,6 +51,11 @@ def gateway_of(subnet: IPv4Network) -> IPv4Address:
     return subnet.network_address + 1
 
 
+def is_for_guests(address: IPv4Address, subnet: IPv4Network) -> bool:
+    """True for an address of `subnet` that a guest may have: not the network's own, the gateway's or broadcast."""
+    return address in subnet and address not in (subnet.network_address, gateway_of(subnet), subnet.broadcast_address)
+
+
 def address_for(seed: str, subnet: IPv4Network, taken: Container[IPv4Address] = ()) -> IPv4Address:
     """An address in `subnet` told by `seed`, or the next free one after it; never network, gateway or broadcast.
 

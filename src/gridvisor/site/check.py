@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gridvisor.core.errors import InputError, Problem
-from gridvisor.network.address import gateway_of
+from gridvisor.network.address import is_for_guests
 from gridvisor.site.document import Document, read_document
 from gridvisor.site.machine import Machine, expand, names_of, role_of
 from gridvisor.site.model import MachineSpec, Site
@@ -21,7 +21,13 @@ _HOST_NAME_MAX = 64  # the kernel's limit, sethostname(2)
 
 
 def load_site(file: Path) -> tuple[Site, tuple[Machine, ...]]:
-    """The site of that file, and its machines. Roles are ours and those in the folder `roles` beside the file.
+    """The site of that file, and its machines as they are where none was before. See `read_site`."""
+    site, roles = read_site(file)
+    return site, expand(site, roles)
+
+
+def read_site(file: Path) -> tuple[Site, dict[str, Role]]:
+    """The site of that file, and the roles that it can name: ours and those in the folder `roles` beside the file.
 
     Raises InputError with all problems at once. Touches nothing.
     """
@@ -29,7 +35,7 @@ def load_site(file: Path) -> tuple[Site, tuple[Machine, ...]]:
     roles = find_roles((SHIPPED, file.parent / "roles"))
     if problems := list(check_site(document, roles)):
         raise InputError(problems)
-    return document.value, expand(document.value, roles)
+    return document.value, roles
 
 
 def check_site(document: Document[Site], roles: Mapping[str, Role]) -> Iterator[Problem]:
@@ -120,8 +126,7 @@ def _check_address(document: Document[Site], name: str, spec: MachineSpec, role:
     at = ("machines", name, "address")
     if spec.count is not None:
         yield document.problem("several machines cannot have one address", *at, hint="leave 'count' or 'address' out")
-    reserved = (network.network_address, gateway_of(network), network.broadcast_address)
-    if spec.address not in network or spec.address in reserved:
+    if not is_for_guests(spec.address, network):
         text = f"{spec.address} is no address for a machine in {network}, the network '{role.networks[0]}'"
         yield document.problem(text, *at, hint="leave it out, and one is chosen")
     for other, other_spec in document.value.machines.items():

@@ -1,4 +1,5 @@
-"""The machines of a site, one by one: names, addresses, cards. The same site gives the same machines everywhere."""
+"""The machines of a site, one by one: names, addresses, cards. The same site gives the same machines everywhere, but
+for addresses that machines have kept."""
 
 from __future__ import annotations
 
@@ -6,9 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from gridvisor.network.address import address_for, gateway_of, mac_for
+from gridvisor.network.address import address_for, gateway_of, is_for_guests, mac_for
 from gridvisor.site.model import MachineSpec, Site
 from gridvisor.site.role import Role, RoleVolume
+
+Addresses = Mapping[str, Mapping[str, IPv4Address]]
+"""Addresses by machine and network."""
+
+NO_ADDRESSES: Addresses = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +54,22 @@ def role_of(name: str, spec: MachineSpec) -> str:
     return spec.role or name
 
 
-def expand(site: Site, roles: Mapping[str, Role]) -> tuple[Machine, ...]:
+def expand(site: Site, roles: Mapping[str, Role], kept: Addresses = NO_ADDRESSES) -> tuple[Machine, ...]:
     """All machines, in the order of the file. The site must have passed `check_site`.
 
-    An address follows from the machine's name, so that another machine more or less changes nobody's. Raises Refused
-    when a network is full.
+    A machine has the addresses that it `kept`, unless the file gives them away or they are not in its networks. Else an
+    address follows from its name; when two names lead to the same one, the later in the file gets the next that is
+    free. So without `kept` one machine more may move another. Raises Refused when a network is full.
     """
     entries = list(_entries(site, roles))
     taken = _fixed(site, entries)
+    held = _held(site, entries, kept, taken)
     macs: set[str] = set()
     cards: dict[str, list[Card]] = {}
     for name, spec, role in entries:
         cards[name] = []
         for index, network in enumerate(role.networks):
-            address = spec.address if index == 0 and spec.address else None
+            address = _given(spec, index) or held.get((name, network))
             if address is None:
                 seed = f"{site.site}/{name}/{network}"
                 address = address_for(seed, site.networks[network], taken[network])
@@ -104,6 +112,25 @@ def _fixed(site: Site, entries: list[tuple[str, MachineSpec, Role]]) -> dict[str
         if spec.address:
             taken[role.networks[0]].add(spec.address)
     return taken
+
+
+def _held(
+    site: Site, entries: list[tuple[str, MachineSpec, Role]], kept: Addresses, taken: dict[str, set[IPv4Address]]
+) -> dict[tuple[str, str], IPv4Address]:
+    """Which of the `kept` addresses stay, by machine and network; they are `taken` then."""
+    held = {}
+    for name, spec, role in entries:
+        for index, network in enumerate(role.networks):
+            address = None if _given(spec, index) else kept.get(name, {}).get(network)
+            if address and is_for_guests(address, site.networks[network]) and address not in taken[network]:
+                held[name, network] = address
+                taken[network].add(address)
+    return held
+
+
+def _given(spec: MachineSpec, index: int) -> IPv4Address | None:
+    """The address that the file gives the machine's card of that index."""
+    return spec.address if index == 0 else None
 
 
 def _with_gateway(cards: list[Card], role: Role, gateways: Mapping[str, IPv4Address]) -> tuple[Card, ...]:

@@ -6,11 +6,14 @@ import shutil
 from pathlib import Path
 
 from gridvisor.app.host import Host
+from gridvisor.app.site.addresses import keep_addresses, read_addresses
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
 from gridvisor.core.places import Places
-from gridvisor.site.check import load_site
+from gridvisor.site.check import read_site
+from gridvisor.site.machine import Machine, expand
+from gridvisor.site.model import Site
 
 DEFAULT_FILE = Path("site.yaml")
 _FILE = "site.yaml"
@@ -51,16 +54,24 @@ def site_file(places: Places, named: str | None) -> Path:
 
 def open_deployment(host: Host, named: str | None) -> Deployment:
     """The site that `named` means (see `site_file`), read and checked. Raises InputError with all its problems."""
-    site, machines = load_site(site_file(host.places, named))
+    site, machines = load_known_site(host.places, site_file(host.places, named))
     return Deployment(host, site, machines)
 
 
+def load_known_site(places: Places, file: Path) -> tuple[Site, tuple[Machine, ...]]:
+    """The site of that file, whose machines keep the addresses that they have on this host. See `read_site`."""
+    site, roles = read_site(file)
+    return site, expand(site, roles, read_addresses(places.state / "sites" / site.site))
+
+
 def keep_site_file(deployment: Deployment, file: Path) -> None:
-    """Keep a copy of the site file and of the roles beside it, by which all other commands know the site."""
+    """Keep a copy of the site file and of the roles beside it, by which all other commands know the site, and the
+    addresses that its machines get."""
     folder = deployment.folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keep_addresses(folder, deployment.machines)
     if file.resolve().parent == folder.resolve():
         return
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     own, new = folder / _ROLES, folder / f".{_ROLES}"
     shutil.rmtree(new, ignore_errors=True)
     if (file.parent / _ROLES).is_dir():
