@@ -47,7 +47,7 @@ RED: dict[tuple[str, str], set[str]] = {
     },
     ("ce", "munge"): {"slurm_answers[ce]", "slurm_daemon_runs[wn1]", "slurm_daemon_runs[wn2]"},
     ("ce", "slurmctld"): {"slurm_answers[ce]", "slurm_daemon_runs[wn1]", "slurm_daemon_runs[wn2]"},
-    ("ce", "nfs-server"): {"session_folder_exported[ce]"},
+    ("ce", "nfs-server"): {"session_folder_exported[ce]", "session_folder_shared[wn1]", "session_folder_shared[wn2]"},
     ("ce", "arc-arex"): {"arex_runs_jobs[ce]"},
     ("ce", "arc-arex-ws"): {"arex_answers[ce]"},
     ("ce", "arc-infosys-ldap"): {"element_published[ce]"},
@@ -169,6 +169,29 @@ def test_killed_guest_is_told_and_restored_and_the_others_go_on(shared_home: Hom
     stdout, stderr = running.communicate(timeout=180)
     assert running.returncode == 0, stderr
     assert set(stdout.split()) == {"wn1", "wn2"}
+
+
+def test_files_changed_before_a_guest_is_killed_are_whole_when_it_boots(shared_home: Home, site: Path) -> None:
+    motd = shared_home.folder / "roles/ui/tree/etc/motd"
+    motd.parent.mkdir(parents=True)
+
+    def up_with(text: str) -> None:
+        motd.write_text(text)
+        shared_home.ok("up", site)
+
+    def kill() -> None:
+        os.kill(guest_pid(shared_home, "kiam-test.ui"), signal.SIGKILL)
+        eventually(lambda: status(shared_home, code=1)["ui"]["state"] == "crashed")
+
+    kill()
+    up_with("first\n")
+    up_with("second\n")
+    up_with("first\n")  # what the guest notes that it has unpacked, and yet not what it has on its disk
+    kill()
+    shared_home.ok("up", site)
+    assert shared_home.ok("ssh", "ui", "--", "cat", "/etc/motd") == "first\n"
+    shutil.rmtree(shared_home.folder / "roles")
+    shared_home.ok("up", site)
 
 
 def guest_pid(home: Home, domain: str) -> int:
