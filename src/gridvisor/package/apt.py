@@ -141,13 +141,20 @@ class Apt:
             (root / folder).mkdir(parents=True, exist_ok=True)
         (root / "status").touch()
         write_whole(root / "etc/sources.list", source_line(self._mirror, suite))
-        # May name a proxy with its password, hence the mode.
-        write_whole(root / "apt.conf", configuration(self._mirror, root), mode=0o600)
 
     def _run(self, root: Path, *argv: str, timeout_s: float = QUERY_TIMEOUT_S, check: bool = True) -> Result:
         # Named by the environment and not by -o, the file is read before /etc/apt and keeps apt away from there.
-        command = Command(argv, {"APT_CONFIG": str(root / "apt.conf")})
+        command = Command(argv, {"APT_CONFIG": str(self._configuration(root))})
         return self._target.run(command, timeout_s=timeout_s, check=check)
+
+    def _configuration(self, root: Path) -> Path:
+        """The apt.conf of these lists; named by what it says, since it has whole paths, and the cache may move."""
+        text = configuration(self._mirror, root)
+        file = root / f"apt-{_short_hash(text)}.conf"
+        if not file.exists():
+            # May name a proxy with its password, hence the mode.
+            write_whole(file, text, mode=0o600)
+        return file
 
 
 def source_line(mirror: Mirror, suite: str) -> str:
