@@ -130,8 +130,10 @@ def test_a_disk_that_fills_up_while_an_image_is_built_is_told(home: Home) -> Non
         cd {home.folder} && rm cache && mkdir cache && mount -t tmpfs -o size=4g none cache || exit
         for kept in apt debs; do mkdir -p $real/$kept cache/$kept && mount --bind $real/$kept cache/$kept; done
         "$@" & build=$!
-        while kill -0 $build 2>/dev/null && [ "$(du -sx cache | cut -f1)" -lt 40000 ]; do sleep 0.1; done
-        mount -o remount,size=60m none cache
+        used() {{ df --output=used cache | tail -n 1; }}
+        while kill -0 $build 2>/dev/null && [ "$(used)" -lt 40000 ]; do sleep 0.1; done
+        # Refused when it holds more by then.
+        until mount -o remount,size=$(($(used) + 8000))k none cache; do sleep 0.1; done
         status=0; wait $build || status=$?
         find cache/images -type f -size +0
         exit $status
