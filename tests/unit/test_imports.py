@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 # Lowest first. A module may import from its own layer and from those before it.
 LAYERS = (
     *("core", "run", "domain", "package", "identity", "network", "site", "roles"),
-    *("image", "kernel", "storage", "monitor", "app", "probe", "cli"),
+    *("image", "kernel", "storage", "monitor", "release", "app", "probe", "trial", "report", "cli"),
 )
 # `gridvisor domain list` must answer in 0.3 s, so a command imports what it alone needs when it is called
 # (and names its types under TYPE_CHECKING). That hides nothing: these imports are checked for arrows like all others.

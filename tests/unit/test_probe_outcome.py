@@ -8,7 +8,7 @@ import pytest
 
 from gridvisor.core.errors import ExitCode, GridvisorError, SystemSaidNo, TimedOut, ToolOutput
 from gridvisor.probe.ldap import parse_ldif
-from gridvisor.probe.outcome import BLOCKED, Finding, Outcome, exit_code, is_said_by_site
+from gridvisor.probe.outcome import BLOCKED, ProbeResult, Outcome, exit_code, is_said_by_site
 from gridvisor.probe.plugin import pytest_runtest_makereport
 from gridvisor.probe.run import Reporter, outcome_of, why
 
@@ -52,8 +52,8 @@ def test_ends_badly(ends_badly):
 '''
 
 
-def finding(outcome: Outcome) -> Finding:
-    return Finding("ce", "slurm_answers", outcome, 0.1)
+def result(outcome: Outcome) -> ProbeResult:
+    return ProbeResult("ce", "slurm_answers", outcome, 0.1)
 
 
 def report(when: str, outcome: str, longrepr: object = None) -> pytest.TestReport:
@@ -61,11 +61,11 @@ def report(when: str, outcome: str, longrepr: object = None) -> pytest.TestRepor
     return pytest.TestReport("test_ce.py::test_a", location, {}, outcome, longrepr, when)  # type: ignore[arg-type]
 
 
-def run(tmp_path: Path, text: str) -> tuple[Reporter, list[Finding]]:
+def run(tmp_path: Path, text: str) -> tuple[Reporter, list[ProbeResult]]:
     """What a Reporter says of a file of probes, run by pytest inside this one."""
     file = tmp_path / f"test_{tmp_path.name}_probes.py"
     file.write_text(text)
-    shown: list[Finding] = []
+    shown: list[ProbeResult] = []
     reporter = Reporter(shown.append)
     words = ["-p", "no:terminal", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(tmp_path), str(file)]
     pytest.main(words, plugins=[reporter])
@@ -83,7 +83,7 @@ def run(tmp_path: Path, text: str) -> tuple[Reporter, list[Finding]]:
     ],
 )
 def test_the_exit_code_is_the_sites_no_before_our_own_trouble(outcomes: list[Outcome], code: ExitCode) -> None:
-    assert exit_code(map(finding, outcomes)) is code
+    assert exit_code(map(result, outcomes)) is code
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_why_is_what_there_is() -> None:
     assert why(report("call", "passed")) == ""
 
 
-def test_reports_become_findings_as_they_come(tmp_path: Path) -> None:
+def test_reports_become_results_as_they_come(tmp_path: Path) -> None:
     reporter, shown = run(tmp_path, PROBES)
-    assert reporter.findings == shown
+    assert reporter.results == shown
     assert reporter.broken == []
     assert {one.suite for one in shown} == {f"{tmp_path.name}_probes"}
     assert [(one.probe, one.outcome, one.title, one.why.partition("\n")[0]) for one in shown] == [

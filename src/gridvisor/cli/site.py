@@ -183,16 +183,16 @@ def check(
         checked, machines = load_site(file)
         typer.echo(f"{file}: site '{checked.site}' of {counted(len(machines), 'machine')} is fine.")
         return
-    from gridvisor.cli.findings import FindingLines, findings_json
+    from gridvisor.cli.probes import ProbeLines, probes_json
     from gridvisor.probe.outcome import exit_code
     from gridvisor.probe.run import run_probes
 
     deployment = open_deployment(open_host(), site)
-    lines = FindingLines(quiet=output is Output.JSON)
+    lines = ProbeLines(quiet=output is Output.JSON)
     named = str(site_file(places(), site))
     found = run_probes(named, lines.show, folders=folders or [], select=select, junit=junit)
     if output is Output.JSON:
-        typer.echo(findings_json(deployment.site.site, found))
+        typer.echo(probes_json(deployment.site.site, found))
     else:
         typer.echo(lines.summary(found))
     raise typer.Exit(exit_code(found))

@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProbeResult:
     """A probe with its outcome. `probe` is its name without 'test_', `title` its first sentence, `why` what it said."""
 
     suite: str
@@ -38,9 +38,9 @@ def is_said_by_site(error: BaseException) -> bool:
     return isinstance(error, AssertionError | SystemSaidNo)
 
 
-def exit_code(findings: Iterable[Finding]) -> ExitCode:
+def exit_code(results: Iterable[ProbeResult]) -> ExitCode:
     """1 when the site said no, else 3 when something of ours broke, else 0."""
-    outcomes = {finding.outcome for finding in findings}
+    outcomes = {result.outcome for result in results}
     if Outcome.FAILED in outcomes:
         return ExitCode.SAID_NO
     return ExitCode.INFRASTRUCTURE if Outcome.ERROR in outcomes else ExitCode.OK

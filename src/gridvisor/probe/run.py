@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gridvisor.core.errors import GridvisorError
-from gridvisor.probe.outcome import BLOCKED, Finding, Outcome
+from gridvisor.probe.outcome import BLOCKED, ProbeResult, Outcome
 
 # From what all others need to what needs all others.
 SUITES = ("machine", "ui", "ce", "wn", "se", "mon", "site")
@@ -17,12 +17,12 @@ SUITES = ("machine", "ui", "ce", "wn", "se", "mon", "site")
 
 def run_probes(
     named: str,
-    show: Callable[[Finding], None],
+    show: Callable[[ProbeResult], None],
     *,
     folders: Sequence[Path] = (),
     select: str | None = None,
     junit: Path | None = None,
-) -> tuple[Finding, ...]:
+) -> tuple[ProbeResult, ...]:
     """Run the shipped probes and those in `folders` on the site `named`; `show` is told of each as it ends.
 
     `select` is an expression as of pytest's -k. Raises GridvisorError when pytest itself cannot run them, such as for a
@@ -46,14 +46,14 @@ def run_probes(
         raise GridvisorError("There is no such probe.", hint="gridvisor check --live without -k runs all")
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise GridvisorError(f"pytest ended with status {int(status)}.")
-    return tuple(reporter.findings)
+    return tuple(reporter.results)
 
 
 class Reporter:
-    """The part of pytest that would print: turns its reports into findings."""
+    """The part of pytest that would print: turns its reports into results."""
 
-    def __init__(self, show: Callable[[Finding], None]) -> None:
-        self.findings: list[Finding] = []
+    def __init__(self, show: Callable[[ProbeResult], None]) -> None:
+        self.results: list[ProbeResult] = []
         self.broken: list[str] = []
         self._show = show
         self._titles: dict[str, str] = {}
@@ -73,7 +73,7 @@ class Reporter:
         if outcome is None:
             return
         suite, _, name = report.nodeid.rpartition("::")
-        finding = Finding(
+        result = ProbeResult(
             Path(suite).stem.removeprefix("test_"),
             name.removeprefix("test_"),
             outcome,
@@ -81,8 +81,8 @@ class Reporter:
             self._titles.get(report.nodeid, ""),
             why(report),
         )
-        self.findings.append(finding)
-        self._show(finding)
+        self.results.append(result)
+        self._show(result)
 
 
 def outcome_of(report: pytest.TestReport) -> Outcome | None:

@@ -1,0 +1,1 @@
+"""What came of trials, for people and for machines."""
