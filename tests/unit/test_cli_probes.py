@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from gridvisor.cli.probes import ProbeLines, probes_json
-from gridvisor.probe.outcome import ProbeResult, Outcome
+from gridvisor.probe.outcome import Outcome, ProbeResult
 
 FOUND = (
     ProbeResult("ce", "answers[ce]", Outcome.PASSED, 0.5, "It answers."),

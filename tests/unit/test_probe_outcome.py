@@ -8,7 +8,7 @@ import pytest
 
 from gridvisor.core.errors import ExitCode, GridvisorError, SystemSaidNo, TimedOut, ToolOutput
 from gridvisor.probe.ldap import parse_ldif
-from gridvisor.probe.outcome import BLOCKED, ProbeResult, Outcome, exit_code, is_said_by_site
+from gridvisor.probe.outcome import BLOCKED, Outcome, ProbeResult, exit_code, is_said_by_site
 from gridvisor.probe.plugin import pytest_runtest_makereport
 from gridvisor.probe.run import Reporter, outcome_of, why
 

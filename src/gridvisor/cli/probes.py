@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 import typer
 
 from gridvisor.core.units import counted
-from gridvisor.probe.outcome import ProbeResult, Outcome
+from gridvisor.probe.outcome import Outcome, ProbeResult
 
 _MARKS = {
     Outcome.PASSED: ("✓", 32),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gridvisor.core.errors import GridvisorError
-from gridvisor.probe.outcome import BLOCKED, ProbeResult, Outcome
+from gridvisor.probe.outcome import BLOCKED, Outcome, ProbeResult
 
 # From what all others need to what needs all others.
 SUITES = ("machine", "ui", "ce", "wn", "se", "mon", "site")
