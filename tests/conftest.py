@@ -114,11 +114,11 @@ class UmlBench:
         self.type_in(name, "echo c > /proc/sysrq-trigger\n")
 
 
-def eventually(check: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Return when `check` holds; fail the test when it does not come about."""
+def eventually(check: Callable[[], bool | str], *, seconds: float = 30) -> None:
+    """Return when `check` holds; fail the test when it does not come about. What is amiss may be told by a text."""
     end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "it did not come about"
+    while (seen := check()) is not True:
+        assert time.monotonic() < end, seen or "it did not come about"
         time.sleep(0.02)
 
 

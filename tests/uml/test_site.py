@@ -129,10 +129,12 @@ def test_stopped_service_turns_exactly_its_probes_red(
     found = {name for name, outcome in outcomes.items() if outcome == "failed"}
     assert found - CHANCE == {f"services_active[{stopped_on}]", *RED[stopped_on, unit]} - CHANCE
     assert set(outcomes.values()) <= {"passed", "failed", "blocked"}
-    eventually(
-        lambda: shared_home.run("check", "--live", "-k", "not test_site and (slurm or answers)").returncode == 0,
-        seconds=90,
-    )
+
+    def well_again() -> bool | str:
+        done = shared_home.run("check", "--live", "-k", "not test_site and (slurm or answers)")
+        return done.returncode == 0 or done.stdout + done.stderr
+
+    eventually(well_again, seconds=90)
 
 
 def test_one_more_worker_node_is_built_alone_and_runs_jobs(shared_home: Home, site: Path) -> None:

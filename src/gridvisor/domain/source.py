@@ -81,4 +81,4 @@ def shown(text: str) -> str:
     """The text, each control character but a tab replaced by one mark, so that carets still point right."""
     if text.isprintable():
         return text
-    return "".join("\N{REPLACEMENT CHARACTER}" if is_control(c) and c != "\t" else c for c in text)
+    return "".join("\ufffd" if is_control(c) and c != "\t" else c for c in text)
