@@ -14,6 +14,7 @@ from gridvisor.image.recipe import Recipe, debian_13
 from gridvisor.image.store import Image, ImageStore
 from gridvisor.package.mirror import mirror_of_this_machine
 from gridvisor.storage.files import FilePool, groups
+from gridvisor.storage.snapshots import images_of_snapshots
 
 BASE = "debian-13"
 
@@ -81,9 +82,10 @@ def own_recipe(
 
 
 def images_in_use(places: Places) -> frozenset[str]:
-    """The ids of the images that volumes are copies of; those must stay as they are."""
+    """The ids of the images that volumes are copies of, those in snapshots too; they must stay as they are."""
     volumes = [volume for group in groups(places) for volume in FilePool(places, group).list()]
-    return frozenset(volume.backing.parent.name for volume in volumes if volume.backing is not None)
+    images = {volume.backing for volume in volumes if volume.backing is not None} | images_of_snapshots(places)
+    return frozenset(image.parent.name for image in images)
 
 
 def remove_images(store: ImageStore, places: Places, names: Sequence[str]) -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from gridvisor.app.site.plan import Step
 
 
-def _sites() -> list[str]:
+def known_sites() -> list[str]:
+    """The names of the sites of this host."""
     return sorted(path.parent.name for path in (places().state / "sites").glob("*/site.yaml"))
 
 
@@ -38,11 +39,11 @@ def _machines(context: typer.Context) -> list[str]:
 
 SiteArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[SITE]", help="A site file, or the name of a site that is up.", autocompletion=_sites),
+    typer.Argument(metavar="[SITE]", help="A site file, or the name of a site that is up.", autocompletion=known_sites),
 ]
 SiteOption = Annotated[
     str | None,
-    typer.Option("--site", "-s", metavar="SITE", help="Which site, if there are several.", autocompletion=_sites),
+    typer.Option("--site", "-s", metavar="SITE", help="Which site, if there are several.", autocompletion=known_sites),
 ]
 MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="Such as ce.", autocompletion=_machines)]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="What to print.")]
@@ -293,7 +294,7 @@ def list_(output: OutputOption = Output.TEXT) -> None:
 
     host = open_host()
     rows = []
-    for name in _sites():
+    for name in known_sites():
         deployment = open_deployment(host, name)
         states = [one.state for one in site_status(deployment)]
         rows.append(

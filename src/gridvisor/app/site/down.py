@@ -13,6 +13,7 @@ from gridvisor.core.deadline import Deadline
 from gridvisor.core.errors import TimedOut
 from gridvisor.monitor.protocol import DomainRow, State, VolumeUse
 from gridvisor.site.machine import Machine
+from gridvisor.storage.snapshots import SnapshotStore
 
 
 def down(deployment: Deployment, *, timeout_s: float) -> None:
@@ -29,7 +30,8 @@ def down(deployment: Deployment, *, timeout_s: float) -> None:
 
 
 def destroy(deployment: Deployment, *, keep_data: bool) -> None:
-    """End all machines at once and remove volumes, keys, certificates and network of this site, and nothing else.
+    """End all machines at once and remove volumes, snapshots, keys, certificates and network of this site, and nothing
+    else.
 
     With `keep_data` its data volumes stay, and the site's next life finds them.
     """
@@ -44,6 +46,7 @@ def destroy(deployment: Deployment, *, keep_data: bool) -> None:
             for volume in deployment.pool.list():
                 if volume.name not in kept:
                     deployment.pool.remove(volume.name)
+        SnapshotStore(deployment.host.places, where).remove_all()
         deployment.network.remove_if_idle(lambda: False)
         shutil.rmtree(deployment.folder, ignore_errors=True)
 

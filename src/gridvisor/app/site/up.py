@@ -17,6 +17,7 @@ from gridvisor.app.site.guest import entries_of, guest_of, identity_path, known_
 from gridvisor.app.site.plan import Act, Desired, Observed, Step, plan
 from gridvisor.app.site.ready import Halted, ailment, wait_until_ready
 from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
+from gridvisor.app.site.restoring import require_whole
 from gridvisor.core.deadline import Deadline
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
@@ -99,6 +100,7 @@ def up(deployment: Deployment, show: Callable[[Sequence[Step]], None], *, timeou
     require_root()
     deadline = Deadline.after(timeout_s)
     with deployment.held():
+        require_whole(deployment)
         steps = plan_up(deployment)
         show(steps)
         _refuse_what_does_not_fit(deployment, steps)

@@ -1,0 +1,64 @@
+"""Guests that hold still together: their file systems are whole on the disk, and nothing is written for a while."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
+
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.core.errors import SystemSaidNo
+from gridvisor.run.command import script
+from gridvisor.run.local import clean_environment
+from gridvisor.run.wrapped import enter_netns
+from gridvisor.site.machine import Machine
+
+LONGEST_S = 30  # then guests go on by themselves, whatever has become of us
+
+
+@contextmanager
+def quiet(machines: Sequence[Machine], deployment: Deployment) -> Iterator[None]:
+    """Freeze the file systems of all these machines, which run, for the time of the body.
+
+    A guest goes on when we end, however we do, and after LONGEST_S at most. Raises SystemSaidNo when one cannot be
+    frozen, or went on too soon: what was copied meanwhile is worth nothing then.
+    """
+    with ExitStack() as stack:
+        frozen = [(machine, stack.enter_context(_freezing(machine, deployment))) for machine in machines]
+        for machine, process in frozen:
+            said = _line(process)
+            if said != "frozen":
+                raise SystemSaidNo(f"'{machine.name}' cannot hold still: {said or 'it does not answer'}")
+        yield
+        for _, process in frozen:
+            assert process.stdin is not None
+            process.stdin.close()
+        for machine, process in frozen:
+            if (said := _line(process)) != "in time":
+                raise SystemSaidNo(f"'{machine.name}' went on before all was copied: {said or 'it does not answer'}")
+
+
+@contextmanager
+def _freezing(machine: Machine, deployment: Deployment) -> Iterator[subprocess.Popen[str]]:
+    source = files("gridvisor.app.site").joinpath("quiet.sh").read_text()
+    ssh = deployment.ssh(machine, connect_timeout_s=5)
+    process = subprocess.Popen(
+        (*enter_netns(deployment.network.namespace), *ssh.local(script(source, str(LONGEST_S))).argv),
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()  # sshd then closes the guest's stdin, and it goes on
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
