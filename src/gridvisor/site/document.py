@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from gridvisor.core.errors import InputError, Problem, Refused, Span
 
@@ -188,7 +188,7 @@ def _in_the_file(location: Where, values: Mapping[Where, Span], keys: Mapping[Wh
 
 def _keys_at(model: type[BaseModel], where: Where) -> Iterator[str]:
     """The keys that the model knows at that place."""
-    kind: Any = model
+    kind: Any = model.model_fields["root"].annotation if issubclass(model, RootModel) else model
     for step in where:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             fields = {info.alias or name: info.annotation for name, info in kind.model_fields.items()}

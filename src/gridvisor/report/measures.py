@@ -1,0 +1,71 @@
+"""Measures of the baseline beside those of the candidate: medians, what they differ by, and dots on one scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import median
+
+from gridvisor.trial.model import Measure, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One measure, before and after; medians are None where it was not measured. `top` is the scale's end; it begins
+    at 0, or at the least sample where that is below."""
+
+    what: str
+    unit: str
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    bottom: float
+    top: float
+
+    @property
+    def medians(self) -> tuple[float | None, float | None]:
+        """Of the baseline and of the candidate."""
+        return (median(self.before) if self.before else None, median(self.after) if self.after else None)
+
+    @property
+    def change(self) -> float | None:
+        """By what part of the baseline's median the candidate's is greater; None where that says nothing."""
+        before, after = self.medians
+        return None if before is None or after is None or before <= 0 else after / before - 1
+
+    def place(self, value: float) -> float:
+        """Where a value is on the scale, from 0 to 1."""
+        return (value - self.bottom) / (self.top - self.bottom)
+
+
+def pairs_of(trial: Trial) -> tuple[Pair, ...]:
+    """The measures by what they measure, in the baseline's order and then the candidate's. Numbers that are none are
+    left out."""
+    before = {(one.what, one.unit): _finite(one) for one in trial.before}
+    after = {(one.what, one.unit): _finite(one) for one in trial.after}
+    return tuple(
+        _pair(what, unit, before.get((what, unit), ()), after.get((what, unit), ()))
+        for what, unit in dict.fromkeys((*before, *after))
+    )
+
+
+def number(value: float) -> str:
+    """A measured number for people: three digits, no more."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(digits, 6)}f}"
+
+
+def percent(change: float) -> str:
+    """'+12 %'."""
+    return f"{change * 100:+.0f} %".replace("+0 %", "±0 %").replace("-0 %", "±0 %")
+
+
+def _pair(what: str, unit: str, before: tuple[float, ...], after: tuple[float, ...]) -> Pair:
+    bottom = min(0.0, *before, *after, 0.0)
+    top = max(bottom, *before, *after, bottom)
+    return Pair(what, unit, before, after, bottom, top if top > bottom else bottom + 1)
+
+
+def _finite(measure: Measure) -> tuple[float, ...]:
+    return tuple(value for value in measure.samples if math.isfinite(value))
