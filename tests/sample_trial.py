@@ -50,7 +50,7 @@ def _shipped() -> Iterator[tuple[str, str, str]]:
     """Suite, name and title of every probe."""
     for suite, text in _SECTION.findall(_PROBES.read_text()):
         for name, about in _PROBE.findall(text):
-            title = " ".join(about.split()).partition(" Needs ")[0]
+            title = " ".join(about.split()).partition(" Needs ")[0].partition(" For ")[0]
             cases = re.findall(r"`([^`]+)`", found[1]) if (found := _FOR.search(about)) else [""]
             machines = [one for names in MACHINES.values() for one in names] if suite == "machine" else MACHINES
             for machine in machines if suite == "machine" else MACHINES.get(suite, ("",)):
@@ -185,7 +185,7 @@ def not_ready() -> Trial:
                 Stage.UPGRADE,
                 "ce",
                 name,
-                f"{why}\nWorker nodes of the release before are not taken by the controller.",
+                f"Worker nodes of the release before are not taken by the controller.\n{why}",
                 ("evidence/upgrade-ce.tar.gz",),
             )
             for name, (_, why) in mixed.items()

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 from gridvisor.core.units import counted
-from gridvisor.trial.model import Finding, Trial, Verdict, Weight
+from gridvisor.trial.model import Trial, Verdict, Weight
 from gridvisor.trial.verdict import against, gaps, in_the_way, left_out
 
 # All that XML 1.0 does not take, and what a terminal would obey: guests say what they like.
@@ -52,11 +52,6 @@ def sums(trial: Trial) -> str:
 def missing(trial: Trial) -> tuple[str, ...]:
     """What the verdict does not rest on, a sentence each."""
     return (*gaps(trial), *(f"The stage '{stage}' was not asked for." for stage in left_out(trial)))
-
-
-def weight_of(finding: Finding) -> str:
-    """The weight of a finding in one word."""
-    return {Weight.NO: "no", Weight.REMARK: "remark", Weight.KNOWN: "known"}[finding.weight]
 
 
 def duration(seconds: float) -> str:

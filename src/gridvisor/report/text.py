@@ -1,0 +1,52 @@
+"""A trial's verdict for the terminal: a few lines, with what stands against the candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gridvisor.report.words import duration, headline, missing, moment, printable, sentence, sums, took
+from gridvisor.trial.model import Finding, Trial, Weight
+
+_MOST = 12  # findings; the page has all
+_MARKS = {Weight.NO: "✗", Weight.KNOWN: "~", Weight.REMARK: "·"}
+_ORDER = (Weight.NO, Weight.KNOWN, Weight.REMARK)
+
+
+def render(trial: Trial) -> str:
+    """The lines, without the last line's end."""
+    return printable("\n".join(_lines(trial)))
+
+
+def _lines(trial: Trial) -> Iterator[str]:
+    when = f"{moment(trial.began_s)}, {took(trial)}" if took(trial) else moment(trial.began_s)
+    yield f"{headline(trial).upper()}: {trial.candidate} on {trial.site}  ({when})"
+    yield f"  {sentence(trial)}"
+    for result in trial.stages:
+        yield f"  {result.stage:<10}  {duration(result.seconds):>12}  {_of_stage(result.findings)}"
+    for text in missing(trial):
+        yield f"  {text}"
+    findings = sorted(trial.findings, key=lambda one: _ORDER.index(one.weight))
+    if findings:
+        yield f"\n{sums(trial)}:"
+    for one in findings[:_MOST]:
+        where = f"{one.stage}, {one.step}"
+        yield f"  {_MARKS[one.weight]} {one.weight:<6}  {one.blame:<15}  {where:<22}  {one.what}"
+        if said := _said(one):
+            yield f"      {said}"
+    if len(findings) > _MOST:
+        yield f"  … and {len(findings) - _MOST} more"
+    for guilty in trial.guilty:
+        suspects = " + ".join(guilty.suspects) or "not found out"
+        yield f"\nGuilty of {guilty.probe}: {suspects}" + (f" ({guilty.sure:.0%} sure)" if guilty.suspects else "")
+    yield f"\nMore: gridvisor report show {trial.id} -o html"
+
+
+def _of_stage(findings: tuple[Finding, ...]) -> str:
+    no = sum(one.weight is Weight.NO for one in findings)
+    return f"no, {no} times" if no else "with remarks" if findings else "fine"
+
+
+def _said(finding: Finding) -> str:
+    """The line of a finding that says most: what a probe said stands below its title."""
+    lines = [line for line in finding.text.splitlines() if line.strip()]
+    return " ".join((lines[1] if len(lines) > 1 and finding.weight is Weight.NO else lines[0]).split()) if lines else ""
