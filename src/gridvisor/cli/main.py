@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gridvisor import __version__
-from gridvisor.cli import doctor, domain, image, kernel, site, snapshot, volume
+from gridvisor.cli import doctor, domain, image, kernel, report, site, snapshot, verify, volume
 from gridvisor.core.errors import ExitCode, GridvisorError
 
 app = typer.Typer(
@@ -24,9 +24,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 site.register(app)
+app.command("verify", epilog="Example: gridvisor verify examples/kiam.yaml --candidate CANDIDATE.yaml")(verify.verify)
 app.add_typer(domain.app, name="domain")
 app.add_typer(image.app, name="image")
 app.add_typer(kernel.app, name="kernel")
+app.add_typer(report.app, name="report")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(volume.app, name="volume")
 app.command("doctor", epilog="Example: gridvisor doctor")(doctor.doctor)

@@ -23,7 +23,7 @@ from gridvisor.identity.network.style import NetworkStyle
 from gridvisor.image.inspect import has_init, network_style
 from gridvisor.image.recipe import Recipe, content_id, recipe_id, write_tree_tar
 from gridvisor.image.store import Image, ImageStore
-from gridvisor.package.apt import Apt, PackageVersion, source_line
+from gridvisor.package.apt import Apt, PackageVersion, packages_in, source_line
 from gridvisor.package.mirror import Mirror
 from gridvisor.run.command import Command, CommandFailed
 from gridvisor.run.target import Target
@@ -83,7 +83,10 @@ def _build(
         try:
             with bus.step("install packages", where=recipe.name):
                 installed = _install(recipe, folder, store=store, mirror=mirror, target=target)
-            _require_same(installed, resolved)
+            if recipe.repository is None:
+                _require_same(installed, resolved)
+            else:
+                resolved = _with_those_of(recipe.repository, installed, resolved)
             with bus.step("make filesystem", where=recipe.name):
                 disk = _make_filesystem(recipe, folder, target=target)
             seen = disk.stat()
@@ -130,6 +133,16 @@ def _install(
     return installed
 
 
+def _with_those_of(
+    repository: Path, installed: set[tuple[str, str]], resolved: Sequence[PackageVersion]
+) -> tuple[PackageVersion, ...]:
+    """What is installed, where packages of the repository have taken the place of the suite's."""
+    known = {(one.name, one.version): one for one in (*resolved, *packages_in(repository))}
+    if strange := installed - known.keys():
+        _require_same(strange, ())
+    return tuple(known[one] for one in sorted(installed))
+
+
 def mmdebstrap_argv(recipe: Recipe, mirror: Mirror, *, folder: Path, debs: Path) -> tuple[str, ...]:
     """The words that make `folder`/tree of `recipe`, taking package files from `debs` and leaving all in `folder`/debs.
 
@@ -150,6 +163,7 @@ def mmdebstrap_argv(recipe: Recipe, mirror: Mirror, *, folder: Path, debs: Path)
         *(f'--customize-hook=chroot "$1" /bin/sh -euc {shlex.quote(step)}' for step in recipe.steps),
         # Lent to the chroot from this machine, and nothing for guests: the proxy may have a password.
         '--customize-hook=cd "$1/etc" && rm -f apt/apt.conf.d/99mmdebstrap resolv.conf hostname hosts',
+        *(_NO_REPOSITORY if recipe.repository else ()),
     ]
     return (
         *("setpriv", "--pdeathsig", "TERM", "--"),
@@ -159,7 +173,12 @@ def mmdebstrap_argv(recipe: Recipe, mirror: Mirror, *, folder: Path, debs: Path)
         *("--skip=essential/unlink,download/empty", f"--include={','.join(recipe.packages)}"),
         *hooks,
         *(recipe.suite, str(folder / "tree"), source),
+        *((f"deb [trusted=yes] copy:{recipe.repository} ./",) if recipe.repository else ()),
     )
+
+
+# A folder of this machine is nothing that a guest could ask.
+_NO_REPOSITORY = ('--customize-hook=find "$1/etc/apt" -name "*sources.list*" -type f -exec sed -i "/ copy:/d" {} +',)
 
 
 def _require_same(installed: set[tuple[str, str]], resolved: Sequence[PackageVersion]) -> None:

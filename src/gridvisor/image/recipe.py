@@ -27,6 +27,9 @@ class Recipe:
     Steps are shell scripts (`/bin/sh -eu`) run as root in the chroot, in their order. A tree has its files as they
     will lie in the guest: all owned by root, 0755 where git keeps an executable bit or it is a folder, else 0644;
     a later tree wins over an earlier one.
+
+    `repository` is a folder of package files with an index, called by what it holds: those of them that are newer than
+    the suite's are taken.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Recipe:
     trees: tuple[Path, ...] = field(default=(), kw_only=True)
     steps: tuple[str, ...] = field(default=(), kw_only=True)
     size_mib: int = field(default=2048, kw_only=True)
+    repository: Path | None = field(default=None, kw_only=True)
 
 
 def debian_13() -> Recipe:
@@ -51,7 +55,15 @@ def debian_13() -> Recipe:
     )
 
 
-def extended(name: str, suite: str, *, packages: Sequence[str], steps: Sequence[str], size_mib: int) -> Recipe:
+def extended(
+    name: str,
+    suite: str,
+    *,
+    packages: Sequence[str],
+    steps: Sequence[str],
+    size_mib: int,
+    repository: Path | None = None,
+) -> Recipe:
     """Our base, on that `suite`, with packages and steps of others after its own."""
     base = debian_13()
     return Recipe(
@@ -61,6 +73,7 @@ def extended(name: str, suite: str, *, packages: Sequence[str], steps: Sequence[
         trees=base.trees,
         steps=(*base.steps, *steps),
         size_mib=size_mib,
+        repository=repository,
     )
 
 
@@ -83,6 +96,7 @@ def _what(recipe: Recipe) -> dict[str, object]:
         "files": [_described(entry) for entry in tree_entries(recipe.trees)],
         "steps": recipe.steps,
         "size_mib": recipe.size_mib,
+        **({"repository": recipe.repository.name} if recipe.repository else {}),
     }
 
 

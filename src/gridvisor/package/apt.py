@@ -225,5 +225,16 @@ def packages_of_uris(text: str) -> tuple[PackageVersion, ...]:
     return tuple(sorted(found, key=lambda one: one.name))
 
 
+def packages_in(folder: Path) -> tuple[PackageVersion, ...]:
+    """The packages whose files are in a folder, called as apt calls them, sorted by name."""
+    found = []
+    for deb in sorted(folder.glob("*_*_*.deb")):
+        name, version, architecture = deb.stem.split("_")
+        with deb.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        found.append(PackageVersion(name, unquote(version), architecture, sha256))
+    return tuple(found)
+
+
 def _short_hash(*words: str) -> str:
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]

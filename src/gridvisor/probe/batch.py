@@ -18,7 +18,8 @@ _CLIENT_S = 60.0
 
 @dataclass
 class JobBatch:
-    """The jobs, by kind: 'plain', 'failing', 'software', 'data' (if the site has storage), and 'many', which are MANY.
+    """The jobs, by kind: 'plain', 'failing', 'software', 'data' (if the site has storage), and 'many' (if asked for),
+    which are MANY.
 
     The data job reads `data_in` from the storage element, whose content is `data`, and leaves it at `data_out`.
     """
@@ -51,8 +52,8 @@ class JobBatch:
 
 
 @contextmanager
-def submitted(account: Account) -> Iterator[JobBatch]:
-    """Submit the jobs; what they left on the user interface and the storage element is removed in the end.
+def submitted(account: Account, *, many: bool) -> Iterator[JobBatch]:
+    """Submit the jobs, with the MANY or without; what they left on user interface and storage is removed in the end.
 
     Raises SystemSaidNo when the computing element does not take them.
     """
@@ -64,8 +65,9 @@ def submitted(account: Account) -> Iterator[JobBatch]:
             ),
             "failing": JobWish(("sh", "-c", "exit 7")),
             "software": JobWish(("/grid/software/hello-grid",)),
-            "many": JobWish(("hostname",), count=MANY),
         }
+        if many:
+            wishes["many"] = JobWish(("hostname",), count=MANY)
         try:
             if stores := account.deployment.of_role("se"):
                 base = f"root://{stores[0].fqdn}:1094//{account.user.vo}/{folder.rpartition('/')[2]}"

@@ -155,9 +155,11 @@ def visitors(deployment: Deployment, account: Account) -> Iterator[Visitors]:
 
 
 @pytest.fixture(scope="session")
-def batch(account: Account) -> Iterator[JobBatch]:
+def batch(account: Account, request: pytest.FixtureRequest) -> Iterator[JobBatch]:
     """Jobs of several kinds, all submitted when the first of them is asked for."""
     if not account.deployment.of_role("ce"):
         pytest.skip("the site has no computing element")
-    with submitted(account) as jobs:
+    # They take most of the time: not for a run in which nobody asks what became of them.
+    many = any(probe_name(item) == "many_jobs_at_once" for item in request.session.items)
+    with submitted(account, many=many) as jobs:
         yield jobs

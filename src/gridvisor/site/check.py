@@ -16,6 +16,7 @@ from gridvisor.site.reserved import is_reserved
 from gridvisor.site.role import Role, find_roles
 
 SHIPPED = Path(__file__).parents[1] / "roles"
+CANDIDATE_ROLES = "candidate-roles"  # beside the file of a site on trial
 LEAST_MIB = 64
 _HOST_NAME_MAX = 64  # the kernel's limit, sethostname(2)
 
@@ -29,10 +30,11 @@ def load_site(file: Path) -> tuple[Site, tuple[Machine, ...]]:
 def read_site(file: Path) -> tuple[Site, dict[str, Role]]:
     """The site of that file, and the roles that it can name: ours and those in the folder `roles` beside the file.
 
-    Raises InputError with all problems at once. Touches nothing.
+    A site on trial has those of the candidate as well, which come last. Raises InputError with all problems at once.
+    Touches nothing.
     """
     document = read_document(file, Site)
-    roles = find_roles((SHIPPED, file.parent / "roles"))
+    roles = find_roles((SHIPPED, file.parent / "roles", file.parent / CANDIDATE_ROLES))
     if problems := list(check_site(document, roles)):
         raise InputError(problems)
     return document.value, roles

@@ -25,6 +25,7 @@ from gridvisor.site.model import Site
 from gridvisor.storage.files import FilePool
 
 SEPARATOR = "."
+REPOSITORY = "repository"  # the file of a site's folder that names it
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class Deployment:
         authority = Authority.open(self.folder / "authority", self.site.site)
         authority.revoked(self.site.users[0].name)
         return authority
+
+    @property
+    def repository(self) -> Path | None:
+        """Packages that its images are made with before those of its suite; None unless it is a site on trial."""
+        noted = self.folder / REPOSITORY
+        return Path(noted.read_text()) if noted.exists() else None
 
     @property
     def secrets(self) -> SiteSecrets:

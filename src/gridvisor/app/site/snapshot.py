@@ -18,12 +18,13 @@ from gridvisor.core.parallel import each
 from gridvisor.identity.keys import machine_id
 from gridvisor.monitor.protocol import State
 from gridvisor.run.command import Command
+from gridvisor.site.check import CANDIDATE_ROLES
 from gridvisor.site.machine import Machine
 from gridvisor.storage.snapshots import Snapshot, SnapshotStore
 
 # What of the site's folder says what the site is. Keys and certificates are not rolled back: the CA must not give a
 # serial number twice, and a machine that boots gets a fresh identity anyway.
-_FILES = ("site.yaml", "addresses.json", "roles")
+_FILES = ("site.yaml", "addresses.json", "roles", CANDIDATE_ROLES)
 _COPIES = 4
 _ASK_S = 30.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gridvisor.app.capacity import GUEST_OVERHEAD_MIB, check_disk, check_site_memory, outstanding_mib, room
@@ -49,6 +49,7 @@ class Recipes:
             packages=role.packages,
             steps=[path.read_text() for path in role.prepare],
             size_mib=role.size_mib,
+            repository=self.deployment.repository,
         )
 
     def image(self, machine: Machine) -> Image | None:
@@ -91,8 +92,16 @@ def observe(deployment: Deployment) -> dict[str, Observed]:
     return seen | {machine.name: replace(seen[machine.name], ails=what) for machine, what in ails.items()}
 
 
-def up(deployment: Deployment, show: Callable[[Sequence[Step]], None], *, timeout_s: float) -> tuple[Step, ...]:
+def up(
+    deployment: Deployment,
+    show: Callable[[Sequence[Step]], None],
+    *,
+    timeout_s: float,
+    only: Collection[str] | None = None,
+) -> tuple[Step, ...]:
     """Plan, `show` the plan and carry it out; on return the services of all machines answer.
+
+    With `only`, this is about the machines of these names alone.
 
     When one machine fails, the others are not waited for any more; all failures are raised together, and the machines
     stay for a look. May be killed at any moment and called again.
@@ -101,7 +110,7 @@ def up(deployment: Deployment, show: Callable[[Sequence[Step]], None], *, timeou
     deadline = Deadline.after(timeout_s)
     with deployment.held():
         require_whole(deployment)
-        steps = plan_up(deployment)
+        steps = tuple(step for step in plan_up(deployment) if only is None or step.name in only)
         show(steps)
         _refuse_what_does_not_fit(deployment, steps)
         images = _images(deployment, steps)

@@ -20,8 +20,8 @@ _SOON_S = 90.0
 
 
 def test_job_submitted(batch: JobBatch) -> None:
-    """The computing element takes jobs of several kinds, twenty alike among them."""
-    assert {kind: len(ids) for kind, ids in batch.ids.items()}["many"] == MANY
+    """The computing element takes jobs of several kinds."""
+    assert all(batch.ids.values())
 
 
 @pytest.mark.needs("job_submitted")
@@ -103,6 +103,7 @@ def test_job_sees_software(batch: JobBatch, deployment: Deployment) -> None:
 @pytest.mark.needs("job_submitted")
 def test_many_jobs_at_once(batch: JobBatch, deployment: Deployment) -> None:
     """Twenty jobs at once all finish, each once, on worker nodes of the site."""
+    assert len(batch.ids["many"]) == MANY
     results = batch.ended("many")
     assert [result.job.state for result in results] == ["Finished"] * MANY
     nodes = {machine.name for machine in deployment.of_role("wn")}

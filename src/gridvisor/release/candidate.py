@@ -1,0 +1,129 @@
+"""The candidate's file. This table of keys drives its reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from gridvisor.core.errors import InputError, Problem
+from gridvisor.site.document import Document, read_document
+from gridvisor.site.model import Strict, Suite
+from gridvisor.site.role import find_roles
+
+CandidateName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]*$", max_length=60)]
+Glob = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*?][a-z0-9+.*?-]*$")]
+Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]  # deb-control(5), Package
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~-]*$")]  # deb-version(7)
+DEFAULT_ORDER = ("se", "mon", "ce", "wn", "ui")
+
+
+class PackageSource(Strict):
+    """Where packages of the candidate come from: another suite of the mirror, or a folder of package files."""
+
+    suite: Suite | None = Field(None, description="A suite of the mirror.", examples=["sid"])
+    folder: str | None = Field(None, description="A folder of .deb files, from the candidate's file.")
+    match: list[Glob] = Field(
+        ["*"], min_length=1, description="Names of the packages that are upgraded where they are installed; * and ?."
+    )
+    versions: dict[Package, Version] = Field({}, description="Packages of the suite at exactly these versions.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> PackageSource:
+        if (self.suite is None) == (self.folder is None):
+            raise ValueError("packages come from a 'suite' or from a 'folder': name one of them")
+        if self.suite is not None and not self.versions and "match" not in self.model_fields_set:
+            raise ValueError("of a suite some packages are on trial: name them with 'match' or 'versions'")
+        if self.folder is not None and self.versions:
+            raise ValueError("'versions' go with a 'suite'; a folder has the versions that it has")
+        return self
+
+
+class CandidateFile(Strict):
+    """A candidate: what production may get next."""
+
+    candidate: CandidateName = Field(description="Its name.", examples=["sid-middleware"])
+    summary: str = Field("", description="One line: what it brings.")
+    packages: list[PackageSource] = Field([], description="Where its packages come from, and which they are.")
+    roles: str | None = Field(None, description="A folder of changed role files, as beside a site file.")
+    order: list[str] = Field(
+        list(DEFAULT_ORDER), description="In which machines are upgraded: roles or machines; others come last."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> CandidateFile:
+        if not self.packages and self.roles is None:
+            raise ValueError("nothing is on trial: name 'packages' or 'roles'")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Packages of `suite` or of `folder`, whose names are like `match`; `versions` are asked for exactly."""
+
+    suite: str | None
+    folder: Path | None
+    match: tuple[str, ...]
+    versions: dict[str, str]
+
+    def asks(self, installed: str) -> bool:
+        """True for an installed package that is to be that of this source."""
+        return installed in self.versions or any(fnmatchcase(installed, glob) for glob in self.match)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A candidate as its `file` says, with whole paths."""
+
+    file: Path
+    name: str
+    summary: str
+    packages: tuple[Source, ...]
+    roles: Path | None
+    order: tuple[str, ...]
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that belong to it."""
+        found = [source.folder for source in self.packages if source.folder is not None]
+        return tuple(found + ([self.roles] if self.roles is not None else []))
+
+
+def read_candidate(file: Path) -> Candidate:
+    """The candidate of that file. Raises InputError with all its problems, and those of its role files."""
+    document = read_document(file, CandidateFile)
+    value = document.value
+    base = file.parent.resolve()
+    problems = []
+    for index, source in enumerate(value.packages):
+        if source.folder is not None and not any((base / source.folder).glob("*.deb")):
+            problems.append(_no_debs(document, index, base / source.folder))
+    if value.roles is not None and not (base / value.roles).is_dir():
+        problems.append(document.problem(f"there is no folder '{base / value.roles}'", "roles"))
+    if problems:
+        raise InputError(problems)
+    roles = None if value.roles is None else base / value.roles
+    if roles is not None:
+        find_roles((roles,))
+    return Candidate(
+        file,
+        value.candidate,
+        value.summary,
+        tuple(_source(one, base) for one in value.packages),
+        roles,
+        tuple(value.order),
+    )
+
+
+def _source(one: PackageSource, base: Path) -> Source:
+    # With versions, what is not matched in so many words is not asked for.
+    match = () if one.versions and "match" not in one.model_fields_set else tuple(one.match)
+    return Source(one.suite, None if one.folder is None else base / one.folder, match, dict(one.versions))
+
+
+def _no_debs(document: Document[CandidateFile], index: int, folder: Path) -> Problem:
+    text = f"there are no .deb files in '{folder}'" if folder.is_dir() else f"there is no folder '{folder}'"
+    return document.problem(text, "packages", index, "folder")

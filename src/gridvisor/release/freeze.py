@@ -1,0 +1,55 @@
+"""From a candidate to its release: resolved, fetched, and kept in the cache by what it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from gridvisor.core.errors import ToolOutput
+from gridvisor.core.files import locked, write_whole
+from gridvisor.core.places import Places
+from gridvisor.package.mirror import Mirror
+from gridvisor.release.candidate import Candidate
+from gridvisor.release.lock import LOCK, Release, file_name, lock_text, read_release, release_id
+from gridvisor.release.repository import write_index
+from gridvisor.release.resolve import Resolver
+from gridvisor.run.target import Target
+
+
+def freeze(
+    candidate: Candidate, statuses: Mapping[str, str], *, suite: str, places: Places, mirror: Mirror, target: Target
+) -> Release:
+    """The release of the candidate for machines whose /var/lib/dpkg/status is given by role, on a site of `suite`.
+
+    It lies in the cache, whole; when it is there already, nothing is fetched. Raises MirrorFailed.
+    """
+    resolver = Resolver(places.cache / "apt", candidate, suite=suite, mirror=mirror, target=target)
+    resolver.update()
+    roles = {role: resolver.resolve(status) for role, status in statuses.items()}
+    folder = places.cache / "releases" / release_id(candidate.name, roles)
+    with locked(folder.with_suffix(".lock")):
+        if found := read_release(folder):
+            return found
+        work = folder.with_name(f".{folder.name}")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        for role, packages in roles.items():
+            if packages.install:
+                fetched = resolver.download(statuses[role])
+                for package in packages.install:
+                    _link(fetched / file_name(package), work)
+        write_index(work, target=target)
+        write_whole(work / LOCK, lock_text(candidate.name, roles))
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+    return Release(candidate.name, roles, folder)
+
+
+def _link(deb: Path, folder: Path) -> None:
+    target = folder / deb.name
+    if not deb.exists():
+        raise ToolOutput(f"apt has fetched no '{deb.name}'.")
+    if not target.exists():
+        os.link(deb, target)

@@ -1,0 +1,216 @@
+"""Jobs and transfers that go through the site while it is upgraded: none may be lost, run twice or come out wrong."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+from gridvisor.app.site.account import Account
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.job import ENDED, Job, JobWish, fetch, look, submit, work_folder
+from gridvisor.core.deadline import Deadline, NotYet, wait_until
+from gridvisor.core.errors import GridvisorError, SystemSaidNo, TimedOut
+from gridvisor.core.units import counted
+from gridvisor.run.command import Command, script
+
+EVERY_S = 20.0  # each costs the computing element, whose one processor is upgraded meanwhile, some seconds
+SLEEPS_S = 5
+MAY_REFUSE_S = 90.0  # a service that restarts refuses; one that goes on refusing is broken
+ENDS_S = 180.0
+_CLIENT_S = 60.0
+
+# Counts in the job's own folder how often it was begun: a job that is run again finds the line of the first time.
+_JOB = f'echo begun >>begun; sleep {SLEEPS_S}; echo "$1 $(wc -l <begun)"'
+_TRANSFER = """\
+cd "$1" && printf '%s\\n' "$3" >"$2" && xrdcp --silent --force "$2" "$4" && xrdcp --silent "$4" - """
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What must not be: `what` is its kind, `step` the one that was under way when it began. With `ours`, it is no
+    word of the site's."""
+
+    what: str
+    step: str
+    text: str
+    ours: bool = False
+
+
+@dataclass
+class _Sent:
+    """A job that the site has taken."""
+
+    id: str
+    word: str
+    step: str
+
+
+@dataclass
+class Load:
+    """A context, in whose time a job is submitted and a file stored every EVERY_S seconds. It is silent.
+
+    What the site refuses is tried again, for MAY_REFUSE_S at most: a client does so as well.
+    """
+
+    deployment: Deployment
+    _step: str = "begin"
+    _jobs: list[_Sent] = field(default_factory=list)
+    _files: dict[str, str] = field(default_factory=dict)
+    _problems: list[Problem] = field(default_factory=list)
+    _refused: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _thread: threading.Thread | None = None
+    _last: str = ""
+
+    def __enter__(self) -> Load:
+        if not (self.deployment.of_role("ui") and self.deployment.of_role("ce")):
+            return self
+        account = Account.of(self.deployment)
+        account.require_proxy()
+        folder = self._stack.enter_context(work_folder(account))
+        self._account, self._folder = account, folder
+        self._thread = threading.Thread(target=self._work, name="load", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._end()
+        with suppress(GridvisorError):
+            for url in self._files:
+                server, _, name = url.removeprefix("root://").partition("//")
+                remove = Command.of("xrdfs", f"root://{server}", "rm", f"/{name}")
+                self._account.run(remove, timeout_s=_CLIENT_S, check=False)
+            self._stack.close()
+
+    def step(self, name: str) -> None:
+        """Tell what is being done now."""
+        self._step = name
+
+    def ended(self) -> tuple[Problem, ...]:
+        """Submit no more, wait for the jobs that are under way, and say what has gone wrong."""
+        self._end()
+        if self._jobs:
+            try:
+                self._judge_jobs()
+            except GridvisorError as error:
+                ours = not isinstance(error, SystemSaidNo)
+                self._problems.append(Problem("jobs cannot be asked for", self._step, error.message, ours))
+        self._judge_files()
+        return tuple(self._problems)
+
+    @property
+    def summary(self) -> str:
+        """What was done, such as '12 jobs, 12 files; refused 3 times'."""
+        refused = f"; refused {counted(self._refused, 'time')}" if self._refused else ""
+        return f"{counted(len(self._jobs), 'job')} and {counted(len(self._files), 'file')} meanwhile{refused}"
+
+    def _end(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            next_s = time.monotonic() + EVERY_S
+            try:
+                self._submit(f"job-{number}")
+                if self.deployment.of_role("se"):
+                    self._store(f"file-{number}")
+            except Exception as error:  # whatever it is, the upgrade goes on, and it is told of
+                self._problems.append(Problem("the load was broken off", self._step, repr(error), ours=True))
+                return
+            self._stop.wait(max(0.0, next_s - time.monotonic()))
+
+    def _submit(self, word: str) -> None:
+        wish = JobWish(("sh", "-c", _JOB, "sh", word))
+        step = self._step
+        for _ in self._tries("submission refused", step):
+            try:
+                [job_id] = submit(self._account, self._folder, wish)
+            except (SystemSaidNo, TimedOut) as error:
+                self._last = error.message
+                continue
+            self._jobs.append(_Sent(job_id, word, step))
+            return
+
+    def _store(self, name: str) -> None:
+        [se, *_] = self.deployment.of_role("se")
+        url = f"root://{se.fqdn}:1094//{self._account.user.vo}/{self._folder.rpartition('/')[2]}-{name}"
+        content, step = f"{name} of {self._folder}", self._step
+        transfer = script(f"{_TRANSFER}\n", self._folder, name, content, url)
+        for _ in self._tries("transfer refused", step):
+            done = self._account.run(transfer, timeout_s=_CLIENT_S, check=False)
+            if done.status:
+                self._last = (done.stderr or done.stdout).strip()
+                continue
+            self._files[url] = content
+            if done.stdout.strip() != content:
+                text = f"{url} was stored as {content!r} and read as {done.stdout.strip()!r}."
+                self._problems.append(Problem("stored file is another", step, text))
+            return
+
+    def _tries(self, what: str, step: str) -> Iterator[None]:
+        """Once and again, until the time for refusals is over, or the load's."""
+        until_s = time.monotonic() + MAY_REFUSE_S
+        self._last = ""
+        while True:
+            yield
+            self._refused += 1
+            if time.monotonic() >= until_s:
+                text = f"For {MAY_REFUSE_S:.0f} s. It said last:\n{self._last}"
+                self._problems.append(Problem(what, step, text))
+                return
+            if self._stop.wait(1.0):
+                return
+
+    def _judge_jobs(self) -> None:
+        ids = [sent.id for sent in self._jobs]
+        jobs = {job.id: job for job in _followed(self._account, ids)}
+        gone = [job_id for job_id in ids if jobs[job_id].state in ("Finished", "Failed")]
+        texts = fetch(self._account, self._folder, gone) if gone else {}
+        for sent in self._jobs:
+            output = texts.get(sent.id, ("", ""))[0].strip()
+            if problem := judge(sent.word, jobs[sent.id], output):
+                text = f"{sent.id}, submitted during '{sent.step}': {problem[1]}"
+                self._problems.append(Problem(problem[0], sent.step, text))
+
+    def _judge_files(self) -> None:
+        for url, content in self._files.items():
+            done = self._account.run(Command.of("xrdcp", "--silent", url, "-"), timeout_s=_CLIENT_S, check=False)
+            if done.status or done.stdout.strip() != content:
+                said = done.stderr.strip() or f"it has {done.stdout.strip()!r}"
+                self._problems.append(Problem("stored file is gone", self._step, f"{url}: {said}"))
+
+
+def judge(word: str, job: Job, output: str) -> tuple[str, str] | None:
+    """What is wrong with a job that was to print `word` and that it was begun once: the kind, and how it shows."""
+    if job.state == "Unknown":
+        return "job lost", f"the computing element does not know it. {job.error}".strip()
+    if job.state not in ENDED:
+        return "job stuck", f"it is still {job.state} {ENDS_S:.0f} s after the last step"
+    said, _, times = output.partition(" ")
+    if job.state == "Finished" and said == word and times == "1":
+        return None
+    if said == word and times != "1":
+        return "job run again", f"it was begun {times} times"
+    if job.state == "Finished":
+        return "job's output wrong", f"it printed {output!r}"
+    return "job failed", f"{job.state}, exit code {job.exit_code}. {job.error}".strip()
+
+
+def _followed(account: Account, ids: list[str]) -> tuple[Job, ...]:
+    """The jobs once all have ended; as they are, after ENDS_S."""
+
+    def check() -> None:
+        if not {job.state for job in look(account, ids)} <= ENDED | {"Unknown"}:
+            raise NotYet
+
+    with suppress(TimedOut):
+        wait_until("jobs have not ended", check, Deadline.after(ENDS_S), every_s=2)
+    return look(account, ids)

@@ -1,0 +1,52 @@
+"""The first stage: a site of the baseline is up and green, or the trial is not started; and what it is like."""
+
+from __future__ import annotations
+
+import shutil
+
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.down import destroy
+from gridvisor.app.site.snapshot import list_snapshots, restore_snapshot, take_snapshot
+from gridvisor.app.site.up import up
+from gridvisor.site.check import CANDIDATE_ROLES
+from gridvisor.trial.course import UP_S, Course
+from gridvisor.trial.model import Blame, Stage
+from gridvisor.trial.site import known_to_host, make_site, trial_name
+
+TRIAL = "trial"
+BASELINE = "baseline"
+
+
+def self_check(course: Course) -> None:
+    """Bring a site of the baseline up from nothing, probe it, and keep it as the snapshot 'baseline'."""
+    with course.stage(Stage.SELF_CHECK, fault=Blame.INFRASTRUCTURE) as stage:
+        with stage.step("site up"):
+            deployment = _site_up(course)
+        with stage.step("freeze packages"):
+            course.freeze(deployment)
+        with stage.step("probes", deployment) as step:
+            step.probe(deployment, "not many_jobs_at_once")
+        with stage.step("snapshot", deployment):
+            take_snapshot(deployment, BASELINE)
+            course.pristine = True
+
+
+def at_baseline(course: Course) -> Deployment:
+    """The trial's site as the self-check has left it; made now, unprobed, when that stage was left out."""
+    deployment = known_to_host(course.host, trial_name(course.model.name, TRIAL))
+    if deployment is not None and course.pristine:
+        return deployment
+    if deployment is not None and any(one.name == BASELINE for one in list_snapshots(deployment)):
+        shutil.rmtree(deployment.folder / CANDIDATE_ROLES, ignore_errors=True)
+        return restore_snapshot(deployment, BASELINE, timeout_s=UP_S)
+    deployment = _site_up(course)
+    take_snapshot(deployment, BASELINE)
+    return deployment
+
+
+def _site_up(course: Course) -> Deployment:
+    if left := known_to_host(course.host, trial_name(course.model.name, TRIAL)):
+        destroy(left, keep_data=False)
+    deployment = make_site(course.host, course.model, TRIAL, course.folder)
+    up(deployment, lambda _: None, timeout_s=UP_S)
+    return deployment

@@ -1,0 +1,87 @@
+"""The sites of a trial: made from the user's site file, beside whatever runs of that site, and never that itself."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from gridvisor.app.host import Host
+from gridvisor.app.site.addresses import keep_addresses
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.opening import keep_site_file, load_known_site, open_deployment, site_file
+from gridvisor.core.files import write_whole
+from gridvisor.site.check import CANDIDATE_ROLES, load_site
+
+_LONGEST = 24  # letters of a site's name
+_FILE = "site.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The user's site: what the sites of a trial are made after."""
+
+    name: str
+    file: Path
+
+    @classmethod
+    def of(cls, host: Host, named: str | None) -> Model:
+        """What the user named: a site file, or a site that is up. Raises InputError with all problems of the file."""
+        file = site_file(host.places, named)
+        site, _ = load_site(file)
+        return cls(site.site, file)
+
+
+def trial_name(site: str, what: str) -> str:
+    """The name of the trial's site `what`: of the user's, 'kiam-test-fresh'; shortened when it would be too long."""
+    name = f"{site}-{what}"
+    if len(name) <= _LONGEST:
+        return name
+    short = hashlib.sha256(site.encode()).hexdigest()[:6]
+    return f"{site[: _LONGEST - len(what) - len(short) - 2].rstrip('-')}-{short}-{what}"
+
+
+def make_site(host: Host, model: Model, what: str, folder: Path) -> Deployment:
+    """The trial's site `what`, known to all commands by its name, with nothing published and the same addresses.
+
+    What it is made from stays in `folder`. Nothing is booted.
+    """
+    name = trial_name(model.name, what)
+    own = folder / what
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True)
+    told = yaml.safe_load(model.file.read_text())
+    told["site"] = name
+    told.pop("publish", None)
+    write_whole(own / _FILE, yaml.safe_dump(told, sort_keys=False))
+    if (model.file.parent / "roles").is_dir():
+        shutil.copytree(model.file.parent / "roles", own / "roles", symlinks=True)
+    _, machines = load_known_site(host.places, model.file)
+    target = host.places.state / "sites" / name
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keep_addresses(target, machines)
+    site, machines = load_known_site(host.places, own / _FILE)
+    deployment = Deployment(host, site, machines)
+    keep_site_file(deployment, own / _FILE)
+    shutil.rmtree(target / CANDIDATE_ROLES, ignore_errors=True)
+    return open_deployment(host, name)
+
+
+def with_candidate_roles(deployment: Deployment, roles: Path, names: tuple[str, ...]) -> Deployment:
+    """The site once it has the candidate's files of these roles, those that the candidate says something of."""
+    into = deployment.folder / CANDIDATE_ROLES
+    for name in names:
+        if (roles / name).is_dir():
+            shutil.rmtree(into / name, ignore_errors=True)
+            shutil.copytree(roles / name, into / name, symlinks=True)
+    return open_deployment(deployment.host, deployment.site.site)
+
+
+def known_to_host(host: Host, name: str) -> Deployment | None:
+    """The site of that name as an earlier run has left it; None when it has left none."""
+    if not (host.places.state / "sites" / name / _FILE).exists():
+        return None
+    return open_deployment(host, name)

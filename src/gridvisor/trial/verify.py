@@ -1,0 +1,143 @@
+"""The story of `verify`: may production have the candidate?"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from gridvisor.app.host import Host, require_root
+from gridvisor.app.site.down import destroy
+from gridvisor.core.errors import Refused
+from gridvisor.core.files import try_locked, write_whole
+from gridvisor.release.candidate import Candidate, read_candidate
+from gridvisor.trial.course import Course
+from gridvisor.trial.fresh import FRESH, fresh
+from gridvisor.trial.known import Known, apply_known
+from gridvisor.trial.model import Stage, Trial, Weight
+from gridvisor.trial.rollback import rollback
+from gridvisor.trial.self_check import TRIAL, self_check
+from gridvisor.trial.site import Model, known_to_host, trial_name
+from gridvisor.trial.store import TrialStore
+from gridvisor.trial.upgrade import upgrade
+from gridvisor.trial.verdict import verdict_of
+
+STORIES: dict[Stage, Callable[[Course], None]] = {
+    Stage.SELF_CHECK: self_check,
+    Stage.FRESH: fresh,
+    Stage.UPGRADE: upgrade,
+    Stage.ROLLBACK: rollback,
+}
+_SUBJECT = "subject"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyWish:
+    """What is to be tried: a candidate on a site, in these stages; with `keep`, the trial's sites stay for a look.
+
+    `known` are failures that do not count. With `anew`, a trial of the same that was broken off is not gone on with.
+    """
+
+    site: str | None
+    candidate: Path
+    stages: tuple[Stage, ...] = tuple(STORIES)
+    known: tuple[Known, ...] = ()
+    probes: tuple[Path, ...] = ()
+    keep: bool = False
+    anew: bool = False
+
+
+def verify(wish: VerifyWish, host: Host) -> Trial:
+    """Try the candidate on sites of the trial's own, and judge it. May be killed at any moment and called again.
+
+    A site that is up is not touched. Raises InputError for a wrong file, Refused while another trial of the site runs.
+    """
+    require_root()
+    model = Model.of(host, wish.site)
+    candidate = read_candidate(wish.candidate)
+    store = TrialStore(host.places)
+    with _alone(host, model):
+        course = _course(wish, host, model, candidate, store)
+        for stage in course.trial.wanted:
+            if stage not in {result.stage for result in course.trial.stages}:
+                STORIES[stage](course)
+            if _baseline_is_bad(course.trial):
+                break
+        trial = _judged(course.trial, wish.known)
+        course.note(stages=trial.stages, verdict=trial.verdict, ended_s=time.time())
+        if not wish.keep:
+            _remove_sites(host, model)
+    return course.trial
+
+
+@contextmanager
+def _alone(host: Host, model: Model) -> Iterator[None]:
+    with try_locked(host.places.state / "trials" / f"{model.name}.lock") as alone:
+        if not alone:
+            raise Refused(f"Another trial of the site '{model.name}' runs.", hint="wait for its end")
+        yield
+
+
+def _course(wish: VerifyWish, host: Host, model: Model, candidate: Candidate, store: TrialStore) -> Course:
+    """A new trial; or one of the same subject that was broken off, if the site that its self-check made is there."""
+    subject = _subject(model, candidate, wish.stages)
+    trial = None if wish.anew else _broken_off(store, model, subject)
+    if trial is not None and trial.stages and known_to_host(host, trial_name(model.name, TRIAL)):
+        done = ", ".join(result.stage for result in trial.stages)
+        host.bus.note(f"goes on with the trial {trial.id}, which has: {done}")
+    else:
+        if trial is not None:
+            host.bus.note(f"the trial {trial.id} was broken off before its first stage had ended; begins anew")
+        trial = store.begin(model.name, candidate.name, candidate.summary, wanted=wish.stages)
+        write_whole(store.folder_of(trial) / _SUBJECT, subject)
+    folder = store.folder_of(trial)
+    return Course(host, model, candidate, folder, trial, store.save, probes=wish.probes)
+
+
+def _broken_off(store: TrialStore, model: Model, subject: str) -> Trial | None:
+    """The newest trial of this site, if it is of the same subject and has not ended."""
+    for trial in store.list(model.name):
+        file = store.folder_of(trial) / _SUBJECT
+        same = file.exists() and file.read_text() == subject
+        return trial if same and trial.ended_s is None else None
+    return None
+
+
+def _subject(model: Model, candidate: Candidate, stages: Sequence[Stage]) -> str:
+    """What tells one trial from another: site file, roles, candidate and stages."""
+    files = [model.file, *_files_below(model.file.parent / "roles"), candidate.file]
+    files += [file for folder in candidate.folders for file in _files_below(folder)]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    digest.update(" ".join(stages).encode())
+    return digest.hexdigest()
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+
+
+def _baseline_is_bad(trial: Trial) -> bool:
+    return any(
+        result.stage is Stage.SELF_CHECK and finding.weight is Weight.NO
+        for result in trial.stages
+        for finding in result.findings
+    )
+
+
+def _judged(trial: Trial, known: Sequence[Known]) -> Trial:
+    """The trial with known failures marked, and its verdict."""
+    today = date.today()
+    trial = replace(trial, stages=tuple(apply_known(known, result, today=today) for result in trial.stages))
+    return replace(trial, verdict=verdict_of(trial))
+
+
+def _remove_sites(host: Host, model: Model) -> None:
+    for what in (TRIAL, FRESH):
+        if site := known_to_host(host, trial_name(model.name, what)):
+            destroy(site, keep_data=False)
