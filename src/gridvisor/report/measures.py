@@ -11,8 +11,8 @@ from gridvisor.trial.model import Measure, Trial
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One measure, before and after; medians are None where it was not measured. `top` is the scale's end; it begins
-    at 0, or at the least sample where that is below."""
+    """One measure, before and after; medians are None where it was not measured. The scale from `bottom` to `top`
+    has all samples on it, and 0."""
 
     what: str
     unit: str
@@ -34,7 +34,9 @@ class Pair:
 
     def place(self, value: float) -> float:
         """Where a value is on the scale, from 0 to 1."""
-        return (value - self.bottom) / (self.top - self.bottom)
+        # Halved first: a scale from the least float to the greatest is longer than a float can say.
+        span = self.top / 2 - self.bottom / 2
+        return min(1.0, max(0.0, (value / 2 - self.bottom / 2) / span)) if span else 0.0
 
 
 def pairs_of(trial: Trial) -> tuple[Pair, ...]:
@@ -62,9 +64,8 @@ def percent(change: float) -> str:
 
 
 def _pair(what: str, unit: str, before: tuple[float, ...], after: tuple[float, ...]) -> Pair:
-    bottom = min(0.0, *before, *after, 0.0)
-    top = max(bottom, *before, *after, bottom)
-    return Pair(what, unit, before, after, bottom, top if top > bottom else bottom + 1)
+    values = (0.0, *before, *after)
+    return Pair(what, unit, before, after, min(values), max(values))
 
 
 def _finite(measure: Measure) -> tuple[float, ...]:
