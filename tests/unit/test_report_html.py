@@ -172,7 +172,10 @@ def test_what_scrolls_can_be_reached_by_keyboard() -> None:
         (not_ready(), ["Not ready", "Production must not have it", "sid-middleware", "kiam-test", "15 min 21 s"]),
         (not_ready(), ["8 against it, 2 known, 1 remark", "slurm-wlm + slurmctld", "95 % sure", "5 tries"]),
         (not_ready(), ["job 17 of the load", "blame: middleware", "+113 %", "goes away", "7.1.1-1"]),
-        (not_ready(), ["gridvisor report show 20261123-164500-sid-middleware", "--site kiam-test-trial"]),
+        (
+            not_ready(),
+            ["gridvisor report show 20261123-164500-sid-middleware", "gridvisor ssh --site kiam-test-trial ce"],
+        ),
         (ready(), ["Ready", "Nothing speaks against it", "All passed, wherever they were asked."]),
         (TRIALS["empty"], ["Not finished", "did not run"]),
         (TRIALS["none"], ["No verdict", "Nothing can be said", "The stage 'upgrade' did not run."]),

@@ -116,9 +116,10 @@ def show(
 
 @app.command(epilog="Example: gridvisor report compare 20261122-164500-sid 20261123-164500-sid")
 def compare(first: Id, second: Id, output: OutputOption = Output.TEXT) -> None:
-    """Say what differs between two trials: verdicts, findings, probes, measures, versions.
+    """Say what differs between two trials.
 
-    What the candidates' measures differ by is that of the medians.
+    Their verdicts, findings, probes, medians of the candidates' measures, and versions. Probes are compared where both
+    trials asked them.
     """
     from gridvisor.report import comparison
 

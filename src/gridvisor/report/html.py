@@ -19,6 +19,7 @@ from gridvisor.report.measures import number, pairs_of, percent
 from gridvisor.report.timeline import Job, Look, timeline_of
 from gridvisor.report.words import duration, headline, missing, moment, printable, sentence, sums, took
 from gridvisor.trial.model import Change, Finding, Stage, Trial, Verdict, Weight
+from gridvisor.trial.site import trial_name
 
 _WORST_FIRST = (Weight.NO, Weight.KNOWN, Weight.REMARK)
 _MARKS = {
@@ -104,7 +105,7 @@ def _by_kind(changes: list[Change]) -> dict[str, list[Change]]:
 def _commands(trial: Trial) -> list[tuple[str, str]]:
     """How to go on: what for, and the command."""
     id, site = shlex.quote(trial.id), shlex.quote(trial.site)
-    trials = shlex.quote(f"{trial.site}-trial")
+    trials = shlex.quote(trial_name(trial.site, "trial"))
     commands = [
         ("This verdict on a terminal", f"gridvisor report show {id}"),
         ("For a CI server", f"gridvisor report show {id} -o junit > junit.xml"),
@@ -113,7 +114,7 @@ def _commands(trial: Trial) -> list[tuple[str, str]]:
         ("The site on trial, where it was kept (verify --keep)", f"gridvisor status {trials}"),
     ]
     if machine := _first_bad_step(trial):
-        commands.append(("Log in where it failed first", f"gridvisor ssh {shlex.quote(machine)} --site {trials}"))
+        commands.append(("Log in where it failed first", f"gridvisor ssh --site {trials} {shlex.quote(machine)}"))
     commands.append(("The logs of its machines in one file", f"gridvisor logs {trials}"))
     if bundle := next((path for one in trial.findings for path in one.evidence if path.endswith(".tar.gz")), None):
         commands.append(("Logs of the moment, beside this page", f"tar -tzf {shlex.quote(bundle)}"))
