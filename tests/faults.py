@@ -37,7 +37,7 @@ def candidate(fault: Fault, folder: Path, debs: Path) -> Path:
     return file
 
 
-def _role_file(path: str, old: str, new: str) -> Callable[[Path, Path], None]:
+def changed_role_file(path: str, old: str, new: str) -> Callable[[Path, Path], None]:
     """A changed file of a shipped role; `path` is 'ROLE/tree/etc/…'."""
 
     def plant(folder: Path, _: Path) -> None:
@@ -106,7 +106,7 @@ def _depends(tree: Path) -> None:
 
 
 def _wrong_checksum(folder: Path, debs: Path) -> None:
-    _role_file(
+    changed_role_file(
         "se/tree/etc/xrootd/xrootd-se.cfg.j2",
         "xrootd.chksum max 2 adler32 md5 crc32c",
         "xrootd.chksum max 2 adler32 /usr/local/bin/adler32",
@@ -117,6 +117,7 @@ def _wrong_checksum(folder: Path, debs: Path) -> None:
     program.chmod(0o755)
 
 
+_CHECKSUMS = "xrootd.chksum max 2 adler32 md5 crc32c"
 _CFG = "se/tree/etc/xrootd/xrootd-se.cfg.j2"
 _OPENS_KEY = "chmod 644 /etc/grid-security/hostkey.pem"
 _NO_STATE = "[ ! -d /var/lib/slurm/slurmctld ] || { systemctl stop slurmctld; rm -rf /var/lib/slurm/slurmctld/*; }"
@@ -124,11 +125,11 @@ _NO_STATE = "[ ! -d /var/lib/slurm/slurmctld ] || { systemctl stop slurmctld; rm
 FAULTS = (
     Fault(
         "broken-default",
-        _role_file("se/tree/etc/xrootd/authdb.j2", "{{ user.vo }} a", "{{ user.vo }} rl"),
+        changed_role_file("se/tree/etc/xrootd/authdb.j2", "{{ user.vo }} a", "{{ user.vo }} rl"),
         "stored_by_root",
         "se/tree/etc/xrootd/authdb.j2",
     ),
-    Fault("dropped-option", _role_file(_CFG, "xrootd.chksum max 2 adler32 md5 crc32c\n", ""), "stored", f"{_CFG}"),
+    Fault("dropped-option", changed_role_file(_CFG, f"{_CHECKSUMS}\n", ""), "stored", _CFG),
     Fault("late-service", changed_package("bdii", _late), "bdii", "bdii"),
     Fault(
         "open-key",
@@ -141,7 +142,7 @@ FAULTS = (
     Fault("slow-submit", changed_package("nordugrid-arc-client", _slow), "submit", "nordugrid-arc-client"),
     Fault(
         "moved-certificate",
-        _role_file("ce/tree/etc/arc.conf.j2", "grid-security/hostcert.pem", "grid-security/server/cert.pem"),
+        changed_role_file("ce/tree/etc/arc.conf.j2", "grid-security/hostcert.pem", "grid-security/server/cert.pem"),
         "ce",
         "ce/tree/etc/arc.conf.j2",
     ),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import eventually
-from faults import FAULTS, Fault, candidate, changed_package, script_that
+from faults import FAULTS, Fault, candidate, changed_package, changed_role_file, script_that
 from home import Home
 
 pytestmark = pytest.mark.uml
@@ -24,8 +24,11 @@ machines:
   se: {role: se, volumes: {data: 64MiB}}
 """
 # What is planted here is caught on the one machine that this site has.
-HERE = [fault for fault in FAULTS if fault.name in ("broken-default", "missing-dependency")] + [
+CFG = "se/tree/etc/xrootd/xrootd-se.cfg.j2"
+HERE = [
+    *(fault for fault in FAULTS if fault.name == "missing-dependency"),
     Fault("failing-script", changed_package(EXPORTER, script_that("postinst", "echo no >&2; exit 1")), "se", EXPORTER),
+    Fault("moved-certificate", changed_role_file(CFG, "xrd.tls /etc/grid-security/", "xrd.tls /etc/"), "se", CFG),
 ]
 
 
