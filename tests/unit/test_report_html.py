@@ -180,7 +180,6 @@ def test_what_scrolls_can_be_reached_by_keyboard() -> None:
         (TRIALS["empty"], ["Not finished", "did not run"]),
         (TRIALS["none"], ["No verdict", "Nothing can be said", "The stage 'upgrade' did not run."]),
         (replace(ready(), wanted=tuple(Stage)[:3]), ["The stage 'rollback' was not asked for."]),
-        (replace(not_ready(), guilty=()), ["--bisect"]),
         (replace(not_ready(), guilty=(Guilty("a", (), 0.0),)), ["not found out"]),
     ],
 )

@@ -118,8 +118,6 @@ def _commands(trial: Trial) -> list[tuple[str, str]]:
     commands.append(("The logs of its machines in one file", f"gridvisor logs {trials}"))
     if bundle := next((path for one in trial.findings for path in one.evidence if path.endswith(".tar.gz")), None):
         commands.append(("Logs of the moment, beside this page", f"tar -tzf {shlex.quote(bundle)}"))
-    if trial.verdict is Verdict.NOT_READY and not trial.guilty:
-        commands.append(("Who is guilty", f"gridvisor verify {site} --candidate FILE --bisect"))
     return commands
 
 

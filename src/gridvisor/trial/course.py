@@ -106,7 +106,7 @@ class StageRun:
     fault: Blame
     steps: list[Step] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    _found: set[tuple[str, Weight]] = field(default_factory=set)
+    _found: set[tuple[str, Weight, Blame]] = field(default_factory=set)
 
     @contextmanager
     def step(
@@ -150,10 +150,11 @@ class StageRun:
         weight: Weight = Weight.NO,
         evidence: tuple[str, ...] = (),
     ) -> None:
-        """Keep a finding; of several that name the same and weigh the same, the first of the stage is kept."""
-        if (what, weight) not in self._found:
-            self._found.add((what, weight))
-            finding = Finding(blame or self.fault, weight, self.stage, step, what, text, evidence)
+        """Keep a finding; of several alike in name, weight and blame, the first of the stage is kept."""
+        blame = blame or self.fault
+        if (what, weight, blame) not in self._found:
+            self._found.add((what, weight, blame))
+            finding = Finding(blame, weight, self.stage, step, what, text, evidence)
             self.findings.append(finding)
             self.course.host.bus.warn(f"{what}: {text.splitlines()[0] if text else ''}", where=self.stage.value)
 

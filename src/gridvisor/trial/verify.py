@@ -17,7 +17,7 @@ from gridvisor.core.files import try_locked, write_whole
 from gridvisor.release.candidate import Candidate, read_candidate
 from gridvisor.trial.course import Course
 from gridvisor.trial.fresh import FRESH, fresh
-from gridvisor.trial.known import Known, apply_known
+from gridvisor.trial.known import Known, apply_known, unused_notes
 from gridvisor.trial.model import Stage, Trial, Weight
 from gridvisor.trial.rollback import rollback
 from gridvisor.trial.self_check import TRIAL, self_check
@@ -68,6 +68,8 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
             if _baseline_is_bad(course.trial):
                 break
         trial = _judged(course.trial, wish.known)
+        for text in unused_notes(wish.known, trial):
+            host.bus.note(text)
         course.note(stages=trial.stages, verdict=trial.verdict, ended_s=time.time())
         if not wish.keep:
             _remove_sites(host, model)
