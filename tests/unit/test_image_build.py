@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ class Tools:
         match program:
             case "mmdebstrap":
                 self.during()
-                folder = Path(words[-2]).parent
+                folder = next(Path(word).parent for word in words if word.endswith("/tree"))
                 (folder / "tree/var/lib").mkdir(parents=True)
                 (folder / "tree/var/lib/gridvisor-installed").write_text(self.installs)
                 (folder / "debs/bash_1_amd64.deb").write_bytes(b"deb")
@@ -202,6 +202,23 @@ def test_the_words_for_mmdebstrap() -> None:
     # The step is one word of the shell that mmdebstrap gives the hook to; so is a path with a quote in it.
     assert "--customize-hook=chroot \"$1\" /bin/sh -euc 'echo '\"'\"'a b'\"'\"'\n'" in argv
     assert "--customize-hook=tar-in '/c/it'\"'\"'s/tree.tar' /" in argv
+
+
+@pytest.mark.usefixtures("offered")
+def test_packages_of_a_repository_are_taken_before_the_suites(places: Places, tmp_path: Path) -> None:
+    repository = tmp_path / "0123"
+    repository.mkdir()
+    (repository / "bash_2_amd64.deb").write_bytes(b"new")
+    recipe = replace(RECIPE, repository=repository)
+    argv = mmdebstrap_argv(recipe, MIRROR, folder=Path("/c"), debs=Path("/c/debs"))
+    assert argv[-1] == f"deb [trusted=yes] copy:{repository} ./"
+    assert any("/ copy:/d" in word for word in argv), "a guest's apt would ask a folder of this machine"
+    plain = build(places, Tools())
+    image = build(places, Tools(installs="bash 2\n"), recipe)
+    assert image.id != plain.id
+    assert [(one.name, one.version) for one in image.packages] == [("bash", "2")]
+    with pytest.raises(ToolOutput, match="bash 3"):
+        build(places, Tools(installs="bash 3\n"), replace(recipe, name="other"))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gridvisor.app.site.deployment import REPOSITORY, Deployment
+import json
+
+from gridvisor.app.site.deployment import REPOSITORIES, Deployment
 from gridvisor.app.site.down import destroy
 from gridvisor.app.site.up import up
 from gridvisor.core.errors import SystemSaidNo
@@ -39,7 +41,9 @@ def _site(course: Course) -> Deployment:
         destroy(left, keep_data=False)
     deployment = make_site(course.host, course.model, FRESH, course.folder)
     if course.release is not None:
-        write_whole(deployment.folder / REPOSITORY, str(course.release.folder))
+        folder = str(course.release.folder)
+        by_role = {role: folder for role, packages in course.release.roles.items() if packages.install}
+        write_whole(deployment.folder / REPOSITORIES, json.dumps(by_role))
     if course.candidate.roles is not None:
         roles = tuple(sorted({machine.role.name for machine in deployment.machines}))
         deployment = with_candidate_roles(deployment, course.candidate.roles, roles)

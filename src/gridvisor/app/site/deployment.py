@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from gridvisor.site.model import Site
 from gridvisor.storage.files import FilePool
 
 SEPARATOR = "."
-REPOSITORY = "repository"  # the file of a site's folder that names it
+REPOSITORIES = "repositories.json"  # the file of a site's folder that names them, by role
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class Deployment:
         authority.revoked(self.site.users[0].name)
         return authority
 
-    @property
-    def repository(self) -> Path | None:
-        """Packages that its images are made with before those of its suite; None unless it is a site on trial."""
-        noted = self.folder / REPOSITORY
-        return Path(noted.read_text()) if noted.exists() else None
+    def repository(self, role: str) -> Path | None:
+        """Packages that the role's image is made with before those of its suite; None unless the site is on trial."""
+        noted = self.folder / REPOSITORIES
+        found = json.loads(noted.read_text()).get(role) if noted.exists() else None
+        return None if found is None else Path(found)
 
     @property
     def secrets(self) -> SiteSecrets:

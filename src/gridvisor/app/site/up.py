@@ -49,7 +49,7 @@ class Recipes:
             packages=role.packages,
             steps=[path.read_text() for path in role.prepare],
             size_mib=role.size_mib,
-            repository=self.deployment.repository,
+            repository=self.deployment.repository(role.name),
         )
 
     def image(self, machine: Machine) -> Image | None:
