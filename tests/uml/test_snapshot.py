@@ -114,3 +114,14 @@ def test_down_is_a_snapshot_as_well(shared_home: Home, site: Path) -> None:
     shared_home.ok("snapshot", "snapped", "asleep")
     shared_home.ok("snapshot", "restore", "snapped", "asleep")
     assert marks(shared_home) == ["se asleep\n" * 2, "store asleep\n" * 2]
+
+
+def test_a_machine_with_the_disk_of_another_is_an_error(shared_home: Home, site: Path) -> None:
+    shared_home.ok("snapshot", "snapped", "swapped")
+    volumes = shared_home.places.state / "snapshots/snapped/swapped/volumes"
+    disks = volumes / "se-disk/data", volumes / "store-disk/data"
+    disks[0].rename(volumes / "between")
+    disks[1].rename(disks[0])
+    (volumes / "between").rename(disks[1])
+    said = shared_home.refused("snapshot", "restore", "snapped", "swapped", status=3)
+    assert "has the disk of another machine" in said

@@ -104,6 +104,7 @@ def status(site: SiteArgument = None, output: OutputOption = Output.TEXT) -> Non
     The exit code is 1 when a machine is not ready.
     """
     from gridvisor.app.site.opening import open_deployment
+    from gridvisor.app.site.restoring import restored_from
     from gridvisor.app.site.status import site_status
 
     deployment = open_deployment(open_host(), site)
@@ -113,6 +114,9 @@ def status(site: SiteArgument = None, output: OutputOption = Output.TEXT) -> Non
         typer.echo(json.dumps(facts, indent=2))
     else:
         typer.echo(_table(deployment))
+    if name := restored_from(deployment.folder):
+        again = f"gridvisor snapshot restore {deployment.site.site} {name}"
+        typer.echo(f"Its restore from '{name}' goes on, or was broken off: {again}", err=True)
     if any(one.state != "ready" for one in found):
         raise typer.Exit(ExitCode.SAID_NO)
 

@@ -79,8 +79,13 @@ class FilePool:
         _copy(self._folder / checked_name(name), folder)
 
     def load(self, name: str, folder: Path) -> None:
-        """Make the volume what `save` has put in `folder`; what it was is gone. Nobody may have it open."""
+        """Make the volume what `save` has put in `folder`; what it was is gone. Nobody may have it open.
+
+        Refused when it is another volume that lies there.
+        """
         own = self._folder / checked_name(name)
+        if (of := json.loads((folder / "volume.json").read_text()).get("name", name)) != name:
+            raise Refused(f"'{folder}' has the volume '{of}', which '{self._group}/{name}' must not become.")
         with self._work() as work:
             _copy(folder, work / "new")
             if own.exists():
@@ -102,7 +107,7 @@ class FilePool:
             if label is not None:
                 words = ("mke2fs", "-q", "-t", "ext4", "-m", "0", "-L", label, str(work / name / "data" / "disk"))
                 Local().run(Command(words), timeout_s=_MKE2FS_S)
-            facts = {"size_bytes": size_bytes, "backing": None if backing is None else str(backing)}
+            facts = {"name": name, "size_bytes": size_bytes, "backing": None if backing is None else str(backing)}
             (work / name / "volume.json").write_text(json.dumps(facts))
             (work / name).rename(folder)
         volume = self.find(name)

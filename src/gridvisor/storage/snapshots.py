@@ -67,9 +67,9 @@ class SnapshotStore:
         """Where that volume is kept."""
         return self._root / snapshot.name / "volumes" / volume
 
-    def files_folder(self, snapshot: Snapshot) -> Path:
-        """Where files of the site's folder are kept."""
-        return self._root / snapshot.name / "files"
+    def files_folder(self, name: str) -> Path:
+        """Where files of the site's folder are kept by the snapshot of that name."""
+        return self._root / checked_name(name) / "files"
 
     @contextmanager
     def new(self, snapshot: Snapshot) -> Iterator[Path]:
@@ -99,9 +99,10 @@ class SnapshotStore:
         self._clear()
 
     def remove_all(self) -> None:
-        """Remove every snapshot of the site."""
+        """Remove every snapshot of the site, and what is left of those that were not finished."""
         for snapshot in self.list():
             self.remove(snapshot.name)
+        self._clear()
         with suppress(OSError):
             self._root.rmdir()
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from gridvisor.app.host import Host
 from gridvisor.app.site.addresses import keep_addresses, read_addresses
 from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.restoring import RESTORING, restored_from
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
 from gridvisor.core.places import Places
 from gridvisor.site.check import read_site
 from gridvisor.site.machine import Machine, expand
 from gridvisor.site.model import Site
+from gridvisor.storage.snapshots import SnapshotStore
 
 DEFAULT_FILE = Path("site.yaml")
 _FILE = "site.yaml"
@@ -23,7 +25,7 @@ _ROLES = "roles"
 def site_names(places: Places) -> tuple[str, ...]:
     """The sites that were brought up here and not destroyed since."""
     root = places.state / "sites"
-    return tuple(sorted(path.parent.name for path in root.glob(f"*/{_FILE}")))
+    return tuple(sorted({path.parent.name for file in (_FILE, RESTORING) for path in root.glob(f"*/{file}")}))
 
 
 def site_file(places: Places, named: str | None) -> Path:
@@ -36,13 +38,13 @@ def site_file(places: Places, named: str | None) -> Path:
         if DEFAULT_FILE.exists():
             return DEFAULT_FILE
         if len(names) == 1:
-            return places.state / "sites" / names[0] / _FILE
+            return _file_of(places, names[0])
         raise Refused(
             "Which site? There is no site.yaml here" + (f", and {len(names)} sites are up." if names else "."),
             hint=f"name one: {', '.join(names)}" if names else "gridvisor up examples/kiam.yaml",
         )
     if named in names:
-        return places.state / "sites" / named / _FILE
+        return _file_of(places, named)
     path = Path(named)
     if path.is_file():
         return path
@@ -52,10 +54,24 @@ def site_file(places: Places, named: str | None) -> Path:
     raise Refused(f"There is neither a site nor a file '{named}'.", hint=known)
 
 
+def _file_of(places: Places, site: str) -> Path:
+    """The file of a known site: while a restore puts its files in place, the snapshot's, which are of one time."""
+    folder = places.state / "sites" / site
+    name = restored_from(folder)
+    kept = None if name is None else SnapshotStore(places, site).files_folder(name) / _FILE
+    return kept if kept is not None and kept.exists() else folder / _FILE
+
+
 def open_deployment(host: Host, named: str | None) -> Deployment:
     """The site that `named` means (see `site_file`), read and checked. Raises InputError with all its problems."""
     site, machines = load_known_site(host.places, site_file(host.places, named))
     return Deployment(host, site, machines)
+
+
+def load_site_of(folder: Path) -> tuple[Site, tuple[Machine, ...]]:
+    """The site whose file, roles and addresses are all in that folder."""
+    site, roles = read_site(folder / _FILE)
+    return site, expand(site, roles, read_addresses(folder))
 
 
 def load_known_site(places: Places, file: Path) -> tuple[Site, tuple[Machine, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,12 +10,14 @@ from importlib.resources import files
 
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.core.errors import SystemSaidNo
+from gridvisor.identity.keys import machine_id
 from gridvisor.run.command import script
 from gridvisor.run.local import clean_environment
 from gridvisor.run.wrapped import enter_netns
 from gridvisor.site.machine import Machine
 
 LONGEST_S = 30  # then guests go on by themselves, whatever has become of us
+NOTE = "/var/lib/gridvisor/disk-of"  # on the disk of a machine that was frozen once: its id
 
 
 @contextmanager
@@ -43,8 +46,9 @@ def quiet(machines: Sequence[Machine], deployment: Deployment) -> Iterator[None]
 def _freezing(machine: Machine, deployment: Deployment) -> Iterator[subprocess.Popen[str]]:
     source = files("gridvisor.app.site").joinpath("quiet.sh").read_text()
     ssh = deployment.ssh(machine, connect_timeout_s=5)
+    command = script(source, str(LONGEST_S), machine_id(deployment.folder_of(machine)))
     process = subprocess.Popen(
-        (*enter_netns(deployment.network.namespace), *ssh.local(script(source, str(LONGEST_S))).argv),
+        (*enter_netns(deployment.network.namespace), *ssh.local(command).argv),
         env=clean_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -60,5 +64,8 @@ def _freezing(machine: Machine, deployment: Deployment) -> Iterator[subprocess.P
 
 
 def _line(process: subprocess.Popen[str]) -> str:
+    """What the guest says next; empty when it ends, and when it says nothing for so long that all have gone on."""
     assert process.stdout is not None
+    if not select.select([process.stdout], [], [], LONGEST_S)[0]:
+        return ""
     return process.stdout.readline().strip()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from gridvisor.app.host import require_root
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.opening import open_deployment
-from gridvisor.app.site.quiet import quiet
-from gridvisor.app.site.restoring import RESTORING
-from gridvisor.app.site.up import up
+from gridvisor.app.site.opening import load_site_of, open_deployment
+from gridvisor.app.site.quiet import NOTE, quiet
+from gridvisor.app.site.restoring import RESTORING, require_whole, restored_from
+from gridvisor.app.site.up import Recipes, up
 from gridvisor.core.errors import GridvisorError, Refused
 from gridvisor.core.files import write_whole
 from gridvisor.core.parallel import each
@@ -33,13 +33,16 @@ def take_snapshot(deployment: Deployment, name: str) -> Snapshot:
     """Keep the site as it is now: machines that run hold still together while their disks are copied, some seconds.
 
     Of a disk only what differs from its image is copied, and not even that where the file system can share blocks.
-    Raises Refused for a name that is taken and while a machine neither runs nor is down.
+    Kept is the site that is there, whatever its file says by now. Raises Refused for a name that is taken, and while a
+    machine neither runs nor is down, or runs and is of the site no more.
     """
     require_root()
     store = SnapshotStore(deployment.host.places, deployment.site.site)
     bus, where = deployment.host.bus, deployment.site.site
     with deployment.held():
+        require_whole(deployment)
         store.require_new(name)
+        deployment = open_deployment(deployment.host, where)
         running = _running(deployment)
         volumes = deployment.pool.list()
         snapshot = Snapshot(
@@ -62,7 +65,8 @@ def restore_snapshot(deployment: Deployment, name: str, *, timeout_s: float) -> 
     """Bring the site back to the snapshot; on return the services of all its machines answer.
 
     What machines wrote since is gone. May be killed at any moment: the site then boots no more until this was called
-    again. Raises SystemSaidNo or TimedOut as `up` does, and GridvisorError should a machine have the disk of another.
+    again. Raises SystemSaidNo or TimedOut as `up` does, GridvisorError should a machine have the disk of another, and
+    Refused, before anything was done, when the image of a machine has become another.
     """
     require_root()
     places, site = deployment.host.places, deployment.site.site
@@ -70,6 +74,7 @@ def restore_snapshot(deployment: Deployment, name: str, *, timeout_s: float) -> 
     bus = deployment.host.bus
     with deployment.held():
         snapshot = store.find(name)
+        _require_images(deployment, snapshot, store.files_folder(name))
         write_whole(deployment.folder / RESTORING, name)
         with bus.step("end machines", where=site):
             for row in deployment.rows().values():
@@ -81,7 +86,7 @@ def restore_snapshot(deployment: Deployment, name: str, *, timeout_s: float) -> 
             for volume_name in snapshot.volumes:
                 deployment.pool.load(volume_name, store.volume_folder(snapshot, volume_name))
             for file in _FILES:
-                _copy(store.files_folder(snapshot) / file, deployment.folder / file)
+                _copy(store.files_folder(name) / file, deployment.folder / file)
         (deployment.folder / RESTORING).unlink()
     restored = open_deployment(deployment.host, site)
     up(restored, lambda _: None, timeout_s=timeout_s)
@@ -95,15 +100,20 @@ def list_snapshots(deployment: Deployment) -> tuple[Snapshot, ...]:
 
 
 def remove_snapshot(deployment: Deployment, name: str) -> None:
-    """Remove a snapshot. Raises Refused when there is none of that name."""
+    """Remove a snapshot. Raises Refused when there is none of that name, and while a restore of it is not finished."""
     require_root()
     with deployment.held():
+        if restored_from(deployment.folder) == name:
+            require_whole(deployment)
         SnapshotStore(deployment.host.places, deployment.site.site).remove(name)
 
 
 def _running(deployment: Deployment) -> list[Machine]:
     rows = deployment.rows()
+    known = {machine.name for machine in deployment.machines}
     for name, row in rows.items():
+        if name not in known:
+            raise Refused(f"'{name}' is of the site no more, and runs.", hint=f"gridvisor up {deployment.site.site}")
         if row.state not in (State.RUNNING, State.CRASHED):
             hint = f"gridvisor domain unpause {row.name}, or gridvisor down"
             raise Refused(f"'{name}' is {row.state}: what it has in memory would be lost.", hint=hint)
@@ -112,23 +122,41 @@ def _running(deployment: Deployment) -> list[Machine]:
 
 def _copy(source: Path, target: Path) -> None:
     """Make `target` what `source` is: a file, a folder, or nothing."""
+    if source.is_file():
+        write_whole(target, source.read_bytes())
+        return
     if target.is_dir():
         shutil.rmtree(target)
     else:
         target.unlink(missing_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, symlinks=True)
-    elif source.exists():
-        shutil.copy2(source, target)
+
+
+def _require_images(deployment: Deployment, snapshot: Snapshot, files: Path) -> None:
+    """Raise Refused if `up` would throw away a disk of the snapshot for one of a newer image."""
+    site, machines = load_site_of(files)
+    recipes = Recipes(Deployment(deployment.host, site, machines))
+    for machine in machines:
+        was, image = snapshot.volumes.get(f"{machine.name}-disk"), recipes.image(machine)
+        if was is not None and (image is None or str(image.path) != was):
+            raise Refused(
+                f"The disk of '{machine.name}' in '{snapshot.name}' is over the image {Path(was).parent.name}, "
+                f"and that of its role is {image.id if image else 'yet to be built'} now.",
+                hint=f"gridvisor image rm {image.id}" if image else "its packages are others, or gridvisor is another",
+            )
 
 
 def _require_own_disks(deployment: Deployment, snapshot: Snapshot) -> None:
-    """Ask each machine who it is: that of a machine that the snapshot has is on its disk since before."""
+    """Ask each machine that the snapshot has who it is, and whose disk it has."""
 
     def check(machine: Machine) -> None:
-        said = deployment.ssh(machine).run(Command.of("cat", "/etc/machine-id"), timeout_s=_ASK_S).stdout.strip()
-        if said != snapshot.machine_ids.get(machine.name, said):
-            raise GridvisorError(f"'{machine.name}' has the disk of another machine: its id is {said}.")
+        # The identity gives any disk the machine's own id; the note is as old as the disk. One that was full, or
+        # down when it was kept, may have none.
+        ask = Command.of("sh", "-c", f"cat /etc/machine-id; cat {NOTE} 2>/dev/null || :")
+        said = deployment.ssh(machine).run(ask, timeout_s=_ASK_S).stdout.split()
+        if strange := set(said) - {snapshot.machine_ids[machine.name]}:
+            raise GridvisorError(f"'{machine.name}' has the disk of another machine: its id is {', '.join(strange)}.")
 
     with deployment.host.bus.step("whose disk is whose", where=deployment.site.site):
-        each(deployment.machines, check)
+        each([machine for machine in deployment.machines if machine.name in snapshot.machine_ids], check)
