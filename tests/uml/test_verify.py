@@ -24,12 +24,18 @@ machines:
   se: {role: se, volumes: {data: 64MiB}}
 """
 # What is planted here is caught on the one machine that this site has.
+INNOCENT = "se/tree/etc/motd"
 CFG = "se/tree/etc/xrootd/xrootd-se.cfg.j2"
 HERE = [
     *(fault for fault in FAULTS if fault.name == "missing-dependency"),
     Fault("failing-script", changed_package(EXPORTER, script_that("postinst", "echo no >&2; exit 1")), "se", EXPORTER),
-    Fault("moved-certificate", changed_role_file(CFG, "xrd.tls /etc/grid-security/", "xrd.tls /etc/"), "se", CFG),
 ]
+
+
+def moved_certificate(folder: Path, debs: Path) -> None:
+    """A configuration release of two files, one of which is wrong."""
+    changed_role_file(CFG, "xrd.tls /etc/grid-security/", "xrd.tls /etc/")(folder, debs)
+    (folder / "roles" / INNOCENT).write_text("A storage element.\n")
 
 
 @pytest.fixture
@@ -82,3 +88,13 @@ def test_a_planted_fault_is_found(shared_home: Home, site: Path, tmp_path: Path,
     assert any(fault.caught in f"{one['step']} {one['what']}" for one in no), no
     said = " ".join(one["text"] for one in no)
     assert fault.guilty in said or "/" in fault.guilty, said
+
+
+def test_the_guilty_file_is_named(shared_home: Home, site: Path, tmp_path: Path) -> None:
+    fault = Fault("moved-certificate", moved_certificate, "se", CFG)
+    file = candidate(fault, tmp_path / fault.name, shared_home.places.cache / "debs")
+    trial = verify(shared_home, site, file, "--without", "rollback", "--bisect", code=1)
+    [finding, *_] = [one for stage in trial["stages"] for one in stage["findings"]]
+    assert (finding["blame"], finding["step"], finding["weight"]) == ("configuration", "se", "no")
+    [guilty] = trial["guilty"]
+    assert (guilty["suspects"], guilty["sure"]) == ([CFG], 1.0), guilty

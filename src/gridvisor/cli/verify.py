@@ -29,6 +29,9 @@ def verify(
         list[str] | None,
         typer.Option(metavar="STAGE", help="Leave a stage out; may be given again.", autocompletion=_stages),
     ] = None,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="When the upgrade is not as it should be, find the guilty package or file.")
+    ] = False,
     known: Annotated[
         Path | None, typer.Option("--known", metavar="FILE", help="Failures that are known, and until when.")
     ] = None,
@@ -67,6 +70,7 @@ def verify(
         stages=tuple(stage for stage in Stage if stage.value not in (without or [])),
         known=read_known(known) if known else (),
         probes=tuple(probes or ()),
+        bisect=bisect,
         keep=keep,
         anew=anew,
     )

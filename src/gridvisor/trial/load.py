@@ -21,6 +21,12 @@ SLEEPS_S = 5
 MAY_REFUSE_S = 90.0  # a service that restarts refuses; one that goes on refusing is broken
 ENDS_S = 180.0
 _CLIENT_S = 60.0
+# What may be wrong with a site in use, as problems name it.
+REFUSED, STUCK, LOST, AGAIN, OUTPUT, FAILED = (
+    *("submission refused", "job stuck", "job lost", "job run again", "job's output wrong", "job failed"),
+)
+NOT_STORED, OTHER, GONE = "transfer refused", "stored file is another", "stored file is gone"
+IN_USE = frozenset({REFUSED, STUCK, LOST, AGAIN, OUTPUT, FAILED, NOT_STORED, OTHER, GONE})
 
 # Counts in the job's own folder how often it was begun: a job that is run again finds the line of the first time.
 _JOB = f'echo begun >>begun; sleep {SLEEPS_S}; echo "$1 $(wc -l <begun)"'
@@ -130,7 +136,7 @@ class Load:
     def _submit(self, word: str) -> None:
         wish = JobWish(("sh", "-c", _JOB, "sh", word))
         step = self._step
-        for _ in self._tries("submission refused", step):
+        for _ in self._tries(REFUSED, step):
             try:
                 [job_id] = submit(self._account, self._folder, wish)
             except (SystemSaidNo, TimedOut) as error:
@@ -144,7 +150,7 @@ class Load:
         url = f"root://{se.fqdn}:1094//{self._account.user.vo}/{self._folder.rpartition('/')[2]}-{name}"
         content, step = f"{name} of {self._folder}", self._step
         transfer = script(f"{_TRANSFER}\n", self._folder, name, content, url)
-        for _ in self._tries("transfer refused", step):
+        for _ in self._tries(NOT_STORED, step):
             done = self._account.run(transfer, timeout_s=_CLIENT_S, check=False)
             if done.status:
                 self._last = (done.stderr or done.stdout).strip()
@@ -152,7 +158,7 @@ class Load:
             self._files[url] = content
             if done.stdout.strip() != content:
                 text = f"{url} was stored as {content!r} and read as {done.stdout.strip()!r}."
-                self._problems.append(Problem("stored file is another", step, text))
+                self._problems.append(Problem(OTHER, step, text))
             return
 
     def _tries(self, what: str, step: str) -> Iterator[None]:
@@ -185,23 +191,23 @@ class Load:
             done = self._account.run(Command.of("xrdcp", "--silent", url, "-"), timeout_s=_CLIENT_S, check=False)
             if done.status or done.stdout.strip() != content:
                 said = done.stderr.strip() or f"it has {done.stdout.strip()!r}"
-                self._problems.append(Problem("stored file is gone", self._step, f"{url}: {said}"))
+                self._problems.append(Problem(GONE, self._step, f"{url}: {said}"))
 
 
 def judge(word: str, job: Job, output: str) -> tuple[str, str] | None:
     """What is wrong with a job that was to print `word` and that it was begun once: the kind, and how it shows."""
     if job.state == "Unknown":
-        return "job lost", f"the computing element does not know it. {job.error}".strip()
+        return LOST, f"the computing element does not know it. {job.error}".strip()
     if job.state not in ENDED:
-        return "job stuck", f"it is still {job.state} {ENDS_S:.0f} s after the last step"
+        return STUCK, f"it is still {job.state} {ENDS_S:.0f} s after the last step"
     said, _, times = output.partition(" ")
     if job.state == "Finished" and said == word and times == "1":
         return None
     if said == word and times != "1":
-        return "job run again", f"it was begun {times} times"
+        return AGAIN, f"it was begun {times} times"
     if job.state == "Finished":
-        return "job's output wrong", f"it printed {output!r}"
-    return "job failed", f"{job.state}, exit code {job.exit_code}. {job.error}".strip()
+        return OUTPUT, f"it printed {output!r}"
+    return FAILED, f"{job.state}, exit code {job.exit_code}. {job.error}".strip()
 
 
 def _followed(account: Account, ids: list[str]) -> tuple[Job, ...]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.ready import wait_until_ready
 from gridvisor.app.site.up import up
-from gridvisor.app.site.upgrade import installed, upgrade_machine
+from gridvisor.app.site.upgrade import Upgraded, installed, upgrade_machine
 from gridvisor.core.deadline import Deadline
 from gridvisor.core.errors import SystemSaidNo, TimedOut
+from gridvisor.core.units import counted
+from gridvisor.run.command import CommandFailed
 from gridvisor.site.machine import Machine
-from gridvisor.trial.course import Course, StageRun
+from gridvisor.trial.course import Course, StageRun, leaves
 from gridvisor.trial.load import Load
 from gridvisor.trial.model import Blame, Stage, Weight
 from gridvisor.trial.self_check import at_baseline
@@ -83,22 +86,43 @@ def _tell_load(stage: StageRun, load: Load) -> None:
 def _machine(course: Course, stage: StageRun, deployment: Deployment, name: str) -> Deployment:
     with stage.step(name, deployment) as step:
         began_s = time.monotonic()
-        machine = deployment.machine(name)
-        if course.release is not None and course.release.roles[machine.role.name].asked:
-            # Noted first: a machine that is upgraded by half is to be brought back as well.
-            course.keep_file(f"had-{name}.json", json.dumps(installed(machine, deployment)))
-            done = upgrade_machine(machine, deployment, course.release, timeout_s=UPGRADE_S)
+        # Noted first: a machine that is upgraded by half is to be brought back as well.
+        course.keep_file(f"had-{name}.json", json.dumps(installed(deployment.machine(name), deployment)))
+        deployment, done = apply_candidate(course, deployment, name, roles=course.candidate.roles)
+        if done is not None:
             course.keep_file(f"evidence/apt-{name}.txt", done.log)
-            changed = sum(done.before.get(one) != version for one, version in done.after.items())
-            step.say(f"{changed} packages in {time.monotonic() - began_s:.1f} s")
-        if course.candidate.roles is not None:
-            deployment = with_candidate_roles(deployment, course.candidate.roles, (machine.role.name,))
-            machine = deployment.machine(name)
-            up(deployment, lambda _: None, timeout_s=UPGRADE_S, only={name})
-        require_ready(machine, deployment)
+            step.say(f"{counted(len(done.changed), 'package')} changed")
         step.say(f"ready after {time.monotonic() - began_s:.1f} s")
         step.probe(deployment, EACH)
     return deployment
+
+
+def apply_candidate(
+    course: Course,
+    deployment: Deployment,
+    name: str,
+    *,
+    roles: Path | None,
+    only: Collection[str] | None = None,
+) -> tuple[Deployment, Upgraded | None]:
+    """Give the machine the candidate's packages (those of `only`), then files of `roles`; on return it is ready.
+
+    Gives back the site as it is then, and what apt has done, if it was asked to do anything.
+    """
+    machine, done = deployment.machine(name), None
+    asked = course.release.roles[machine.role.name].asked if course.release is not None else ()
+    if wanted := [one for one in asked if only is None or one in only]:
+        assert course.release is not None
+        done = upgrade_machine(machine, deployment, course.release, only=wanted, timeout_s=UPGRADE_S)
+    if roles is not None:
+        deployment = with_candidate_roles(deployment, roles, (machine.role.name,))
+        machine = deployment.machine(name)
+        try:
+            up(deployment, lambda _: None, timeout_s=UPGRADE_S, only={name})
+        except* CommandFailed as failed:  # a reload of the role: what the files are for does not take them
+            raise SystemSaidNo("\n".join(map(str, leaves(failed)))) from failed
+    require_ready(machine, deployment)
+    return deployment, done
 
 
 def require_ready(machine: Machine, deployment: Deployment) -> None:

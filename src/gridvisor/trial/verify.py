@@ -15,6 +15,7 @@ from gridvisor.app.site.down import destroy
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import try_locked, write_whole
 from gridvisor.release.candidate import Candidate, read_candidate
+from gridvisor.trial.bisect import find_guilty
 from gridvisor.trial.course import Course
 from gridvisor.trial.fresh import FRESH, fresh
 from gridvisor.trial.known import Known, apply_known, unused_notes
@@ -39,7 +40,8 @@ _SUBJECT = "subject"
 class VerifyWish:
     """What is to be tried: a candidate on a site, in these stages; with `keep`, the trial's sites stay for a look.
 
-    `known` are failures that do not count. With `anew`, a trial of the same that was broken off is not gone on with.
+    With `bisect`, what is guilty of the upgrade's failure is looked for. `known` are failures that do not count. With
+    `anew`, a trial of the same that was broken off is not gone on with.
     """
 
     site: str | None
@@ -47,6 +49,7 @@ class VerifyWish:
     stages: tuple[Stage, ...] = tuple(STORIES)
     known: tuple[Known, ...] = ()
     probes: tuple[Path, ...] = ()
+    bisect: bool = False
     keep: bool = False
     anew: bool = False
 
@@ -67,6 +70,8 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
                 STORIES[stage](course)
             if _baseline_is_bad(course.trial):
                 break
+        if wish.bisect:
+            course.note(guilty=find_guilty(course))
         trial = _judged(course.trial, wish.known)
         for text in unused_notes(wish.known, trial):
             host.bus.note(text)

@@ -35,6 +35,12 @@ class Upgraded:
     after: dict[str, str]
     log: str
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The packages that are new, of another version, or gone."""
+        names = self.before.keys() | self.after.keys()
+        return tuple(sorted(name for name in names if self.before.get(name) != self.after.get(name)))
+
 
 class UpgradeFailed(SystemSaidNo):
     """apt could not do it; `package` is the one that it failed at, if it says so."""

@@ -1,0 +1,58 @@
+"""The smallest part of a candidate with which it still fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gridvisor.core.events import Bus
+from gridvisor.package.apt import PackageVersion
+from gridvisor.release.candidate import Candidate
+from gridvisor.release.lock import Release, RolePackages
+from gridvisor.trial.bisect import Part, parts_of, smallest
+from gridvisor.trial.course import Course
+from gridvisor.trial.model import Trial
+from gridvisor.trial.site import Model
+
+
+@given(st.integers(1, 20), st.data())
+def test_the_guilty_are_found_among_any_number(count: int, data: st.DataObject) -> None:
+    parts = list(range(count))
+    guilty = set(data.draw(st.lists(st.sampled_from(parts), min_size=1, max_size=4, unique=True)))
+    tries: list[Sequence[int]] = []
+
+    def fails(chosen: Sequence[int]) -> bool:
+        tries.append(chosen)
+        return guilty <= set(chosen)
+
+    assert set(smallest(parts, fails)) == guilty
+    assert len(tries) <= count * count + 3 * count  # of ddmin, in the worst case
+    assert all(tries), "with nothing of the candidate there is nothing to try"
+
+
+def test_of_two_that_are_guilty_each_for_itself_one_is_found() -> None:
+    assert smallest([1, 2, 3, 4], lambda chosen: 2 in chosen or 3 in chosen) in [(2,), (3,)]
+
+
+def test_one_part_alone_needs_no_try() -> None:
+    assert smallest(["a"], lambda _: pytest.fail("not needed")) == ("a",)
+
+
+def test_parts_are_what_the_candidate_names_and_not_what_that_needs(tmp_path: Path) -> None:
+    for name in ("se/role.yaml", "se/tree/etc/a", "ce/tree/etc/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    libc = PackageVersion("libc6", "2", "amd64", "")
+    release = Release("c", {"se": RolePackages(("arc",), (libc,)), "ui": RolePackages(("xrd", "arc"))}, tmp_path)
+    host: Any = SimpleNamespace(bus=Bus())
+    candidate = Candidate(tmp_path / "c.yaml", "c", "", (), tmp_path, ())
+    trial = Trial("1", "kiam", "c", "", 1.0)
+    course = Course(host, Model("kiam", tmp_path), candidate, tmp_path, trial, lambda _: None, release=release)
+    assert list(map(str, parts_of(course))) == ["arc", "xrd", "ce/tree/etc/b", "se/role.yaml", "se/tree/etc/a"]
+    assert parts_of(course)[0] == Part("arc")
