@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ INNOCENT = "se/tree/etc/motd"
 CFG = "se/tree/etc/xrootd/xrootd-se.cfg.j2"
 HERE = [
     *(fault for fault in FAULTS if fault.name == "missing-dependency"),
+    *(replace(fault, guilty=fault.caught) for fault in FAULTS if fault.name == "open-key"),
     Fault("failing-script", changed_package(EXPORTER, script_that("postinst", "echo no >&2; exit 1")), "se", EXPORTER),
 ]
 
@@ -75,6 +77,8 @@ def test_what_changes_nothing_is_ready_and_goes_on_after_a_kill(shared_home: Hom
     assert trial["verdict"] == "ready with remarks"  # since a stage was left out
     assert [stage["findings"] for stage in trial["stages"]] == [[], [], []]
     assert trial["lock"]["se"][EXPORTER].endswith("+fault1")
+    # Nothing else is told of than what was upgraded: no noise of a restart, or of time.
+    assert {(one["kind"], one["what"]) for one in trial["changes"]} == {("package", EXPORTER)}
     assert "<html" in (folder / "report.html").read_text()
 
 

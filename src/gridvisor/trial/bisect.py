@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.core.errors import GridvisorError, SystemSaidNo
+from gridvisor.trial.compare import risks
 from gridvisor.trial.course import BAD, Course, ask, leaves
 from gridvisor.trial.load import IN_USE, Load
 from gridvisor.trial.model import Finding, Guilty, Stage
 from gridvisor.trial.self_check import at_baseline
-from gridvisor.trial.upgrade import apply_candidate, in_order
+from gridvisor.trial.upgrade import COMPARED, apply_candidate, compared, in_order
 from gridvisor.trial.verdict import against
 
 T = TypeVar("T")
@@ -131,6 +132,8 @@ class _Search:
             return True
         if self.finding.what == self.finding.step:  # the step itself had failed, and did not now
             return False
+        if self.finding.step == COMPARED:
+            return self.finding.what in {risk.what for risk in risks(compared(self.course, deployment))}
         said = ask(self.course, deployment, self.finding.what.partition("[")[0])
         return any(one.probe == self.finding.what and one.outcome in BAD for one in said)
 

@@ -17,7 +17,7 @@ def rollback(course: Course) -> None:
     with course.stage(Stage.ROLLBACK, fault=Blame.INFRASTRUCTURE) as stage:
         deployment = known_to_host(course.host, trial_name(course.model.name, TRIAL))
         upgraded = any(result.stage is Stage.UPGRADE for result in course.trial.stages)
-        if deployment is not None and course.release is not None and upgraded:
+        if deployment is not None and course.candidate.packages and upgraded:
             with stage.step("downgrade", deployment, fault=course.candidates_fault, no_is=Weight.REMARK) as step:
                 for machine in reversed(in_order(deployment.machines, course.candidate.order)):
                     if (noted := course.folder / f"had-{machine.name}.json").exists():

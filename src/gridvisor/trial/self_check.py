@@ -10,11 +10,13 @@ from gridvisor.app.site.snapshot import list_snapshots, restore_snapshot, take_s
 from gridvisor.app.site.up import up
 from gridvisor.site.check import CANDIDATE_ROLES
 from gridvisor.trial.course import UP_S, Course
+from gridvisor.trial.facts import collect_facts, write_facts
 from gridvisor.trial.model import Blame, Stage
 from gridvisor.trial.site import known_to_host, make_site, trial_name
 
 TRIAL = "trial"
 BASELINE = "baseline"
+FACTS_BEFORE = "facts-before.json"
 
 
 def self_check(course: Course) -> None:
@@ -26,6 +28,8 @@ def self_check(course: Course) -> None:
             course.freeze(deployment)
         with stage.step("probes", deployment) as step:
             step.probe(deployment, "not many_jobs_at_once")
+        with stage.step("facts", deployment):
+            write_facts(collect_facts(deployment), course.folder / FACTS_BEFORE)
         with stage.step("snapshot", deployment):
             take_snapshot(deployment, BASELINE)
             course.pristine = True

@@ -16,12 +16,15 @@ from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.core.units import counted
 from gridvisor.run.command import CommandFailed
 from gridvisor.site.machine import Machine
+from gridvisor.trial.compare import changes, risks
 from gridvisor.trial.course import Course, StageRun, leaves
+from gridvisor.trial.facts import collect_facts, read_facts
 from gridvisor.trial.load import Load
-from gridvisor.trial.model import Blame, Stage, Weight
-from gridvisor.trial.self_check import at_baseline
+from gridvisor.trial.model import Blame, Change, Stage, Weight
+from gridvisor.trial.self_check import FACTS_BEFORE, at_baseline
 from gridvisor.trial.site import with_candidate_roles
 
+COMPARED = "before and after"
 UPGRADE_S = 600.0
 READY_S = 120.0
 # What is asked after each machine: all but jobs, which go through the site all the while, and what takes seconds and
@@ -48,6 +51,16 @@ def upgrade(course: Course) -> None:
                 _tell_load(stage, load)
         with stage.step("all upgraded", deployment) as step:
             step.probe(deployment, ALL)
+        with stage.step(COMPARED, deployment):
+            found = compared(course, deployment)
+            course.note(changes=found)
+            for risk in risks(found):
+                stage.find(COMPARED, risk.what, risk.text, blame=risk.blame, weight=risk.weight)
+
+
+def compared(course: Course, deployment: Deployment) -> tuple[Change, ...]:
+    """What is other on the machines than when the self-check looked; nothing if that was left out."""
+    return changes(read_facts(course.folder / FACTS_BEFORE), collect_facts(deployment))
 
 
 def in_order(machines: Sequence[Machine], order: Iterable[str]) -> tuple[Machine, ...]:

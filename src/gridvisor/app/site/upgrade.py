@@ -74,6 +74,8 @@ def downgrade_machine(
     has = installed(machine, deployment)
     back = [name for name, version in had.items() if has.get(name) != version]
     new = [name for name in has if name not in had]
+    if not back and not new:
+        return Upgraded(has, has, "")
     debs = sorted(folder.glob("*.deb"))
     packages = [one for deb in debs if (one := _package_of(deb)) and one.name in back and had[one.name] == one.version]
     words = ("install", *(f"{name}={had[name]}" for name in back), *(f"{name}-" for name in new))

@@ -1,0 +1,16 @@
+# Runs in a guest, as root: what the machine is like, in sections. Digests only, never what is in a file.
+export LC_ALL=C.UTF-8
+echo '== package'
+dpkg-query --show --showformat '${db:Status-Abbrev} ${Package} ${Version}\n' | sed -n 's/^ii  *//p'
+echo '== mode'
+find /etc -xdev \( -type f -o -type l \) -printf '%m %u:%g %p\n'
+echo '== digest'
+find /etc -xdev -type f -print0 | xargs -0 sha256sum
+echo '== unit'
+systemctl list-unit-files --type=service,socket,timer --plain --no-legend | while read -r unit state _; do echo "$unit $state"; done
+echo '== failed'
+systemctl list-units --state=failed --plain --no-legend | while read -r unit _; do echo "$unit failed"; done
+echo '== port'
+ss --no-header --listening --tcp --udp --numeric --processes
+echo '== user'
+cut -d: -f1,3 --output-delimiter=' ' /etc/passwd
