@@ -10,7 +10,7 @@ from gridvisor.core.errors import ExitCode, GridvisorError, SystemSaidNo, TimedO
 from gridvisor.probe.ldap import parse_ldif
 from gridvisor.probe.outcome import BLOCKED, Outcome, ProbeResult, exit_code, is_said_by_site
 from gridvisor.probe.plugin import pytest_runtest_makereport
-from gridvisor.probe.run import Reporter, outcome_of, why
+from gridvisor.probe.run import Reporter, outcome_of, run_probes, why
 
 PROBES = '''\
 import pytest
@@ -190,3 +190,9 @@ def test_ldif_with_bad_base64_is_the_tools_fault(value: str) -> None:
     with pytest.raises(ToolOutput, match="no base64: dn:: ") as caught:
         list(parse_ldif(f"o: glue\n\ndn:: {value}\n"))
     assert value in caught.value.message
+
+
+def test_an_interrupt_that_pytest_has_taken_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pytest, "main", lambda words, plugins: pytest.ExitCode.INTERRUPTED)
+    with pytest.raises(KeyboardInterrupt):
+        run_probes("kiam-test", lambda result: None)

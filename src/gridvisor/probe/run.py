@@ -40,6 +40,8 @@ def run_probes(
         *((f"--junitxml={junit}", "-o", "junit_suite_name=gridvisor") if junit else ()),
     ]
     status = pytest.main(words, plugins=[reporter])
+    if status == pytest.ExitCode.INTERRUPTED and not reporter.broken:
+        raise KeyboardInterrupt  # which pytest takes for itself
     if reporter.broken:
         raise GridvisorError("Probes cannot be read:\n" + "\n".join(reporter.broken))
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
