@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from gridvisor.app.host import Host
+from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.opening import load_known_site
+from gridvisor.app.site.up import Recipes
+from gridvisor.core.events import Bus
+from gridvisor.core.places import Places
+from gridvisor.release.lock import file_name
 
 SHIPPED = Path(__file__).parent.parent / "src/gridvisor/roles"
 
@@ -23,10 +33,32 @@ class Fault:
     guilty: str
 
 
-def candidate(fault: Fault, folder: Path, debs: Path) -> Path:
-    """Make the candidate in `folder`; gives back its file."""
+def package_files(home: Mapping[str, str], site: Path, into: Path) -> Path:
+    """Make the folder `into`, of the package files that the images of the site are made of, and of no newer ones.
+
+    Images that are not there are built, by bringing the site up once.
+    """
+    host = Host(Places.of(home, uid=os.geteuid()), Bus())
+    parsed, machines = load_known_site(host.places, site)
+    recipes = Recipes(Deployment(host, parsed, machines))
+    if not all(recipes.image(machine) for machine in machines):
+        for words in (["up", str(site)], ["destroy", "--yes", parsed.site]):
+            subprocess.run([sys.executable, "-m", "gridvisor", *words], check=True, capture_output=True, env=home)
+    into.mkdir()
+    for image in filter(None, map(recipes.image, machines)):
+        for name in map(file_name, image.packages):
+            if not (into / name).exists():
+                (into / name).symlink_to(host.images.debs / name)
+    return into
+
+
+def candidate(fault: Fault, folder: Path, debs: Path, *, innocent: Sequence[str] = ()) -> Path:
+    """Make the candidate in `folder`, with these packages of which nothing but the version is new beside the guilty
+    one; gives back its file."""
     folder.mkdir(parents=True)
     fault.plant(folder, debs)
+    for name in innocent:
+        changed_package(name, lambda tree: None)(folder, debs)
     lines = [f"candidate: {fault.name}", f"summary: with a planted fault, {fault.name}"]
     if (folder / "debs").is_dir():
         lines += ["packages:", "  - folder: ./debs"]
@@ -133,13 +165,13 @@ FAULTS = (
     Fault("late-service", changed_package("bdii", _late), "bdii", "bdii"),
     Fault(
         "open-key",
-        changed_package("prometheus-node-exporter", script_that("postinst", _OPENS_KEY)),
-        "hostkey.pem",
-        "prometheus-node-exporter",
+        changed_package("xrootd-server", script_that("postinst", _OPENS_KEY)),
+        "certificate_valid",
+        "xrootd-server",
     ),
     Fault("lost-jobs", changed_package("slurmctld", script_that("preinst", _NO_STATE)), "job", "slurmctld"),
     Fault("wrong-checksum", _wrong_checksum, "stored", _CFG),
-    Fault("slow-submit", changed_package("nordugrid-arc-client", _slow), "submit", "nordugrid-arc-client"),
+    Fault("slow-submit", changed_package("nordugrid-arc-client", _slow), "submission", "nordugrid-arc-client"),
     Fault(
         "moved-certificate",
         changed_role_file("ce/tree/etc/arc.conf.j2", "grid-security/hostcert.pem", "grid-security/server/cert.pem"),

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gridvisor.probe.outcome import BLOCKED, Outcome, ProbeResult
-from gridvisor.report.timeline import Job
 from gridvisor.trial.model import (
     Blame,
     Change,
     Finding,
     Guilty,
+    LoadJob,
     Measure,
     Stage,
     StageResult,
@@ -239,6 +239,7 @@ def not_ready() -> Trial:
         ended_s=began_s + 921,
         stages=(check, fresh, upgrade, back),
         changes=_CHANGES,
+        jobs=_jobs(),
         before=_BEFORE,
         after=_AFTER,
         guilty=(
@@ -271,11 +272,11 @@ def not_ready() -> Trial:
     )
 
 
-def jobs() -> tuple[Job, ...]:
+def _jobs() -> tuple[LoadJob, ...]:
     """Those that went through the site of `not_ready` while it was upgraded; the seventeenth was lost."""
     began_s = BEGAN_S + 424
     return tuple(
-        Job(f"job {number}", began_s + 6.5 * number, 9.0 + number * 7 % 5, number != 17, "" if number != 17 else "lost")
+        LoadJob(f"job {number}", began_s + 6.5 * number, 9.0 + number * 7 % 5, "" if number != 17 else "lost")
         for number in range(1, 24)
     )
 

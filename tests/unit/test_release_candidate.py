@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gridvisor.core.errors import InputError
-from gridvisor.release.candidate import Source, read_candidate
+from gridvisor.release.candidate import Repository, Source, read_candidate
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples/candidates"
 
@@ -28,6 +28,7 @@ def test_shipped_ones_are_fine(file: Path) -> None:
 def test_everything_that_can_be_said(tmp_path: Path) -> None:
     (tmp_path / "debs").mkdir()
     (tmp_path / "debs/a_1_all.deb").touch()
+    (tmp_path / "key.asc").touch()
     (tmp_path / "roles/se/tree/etc").mkdir(parents=True)
     file = written(
         tmp_path,
@@ -38,6 +39,11 @@ packages:
   - {suite: sid, match: ["xrootd-*"]}
   - {suite: sid, versions: {munge: 0.5.18-1}}
   - {folder: ./debs}
+  - repository: https://repo.example.org/debian/
+    suite: trixie
+    components: [main, next]
+    key: ./key.asc
+    match: [bdii]
 roles: ./roles
 order: [ce, se]
 """,
@@ -50,6 +56,13 @@ order: [ce, se]
         Source("sid", None, ("xrootd-*",), {}),
         Source("sid", None, (), {"munge": "0.5.18-1"}),
         Source(None, tmp_path / "debs", ("*",), {}),
+        Source(
+            "trixie",
+            None,
+            ("bdii",),
+            {},
+            Repository("https://repo.example.org/debian", ("main", "next"), tmp_path / "key.asc"),
+        ),
     )
 
 
@@ -58,6 +71,10 @@ order: [ce, se]
     [
         ("candidate: a\n", "nothing is on trial"),
         ("candidate: a\npackages: [{suite: sid}]\n", "name them with 'match' or 'versions'"),
+        ("candidate: a\npackages: [{repository: 'http://x/d', suite: sid, match: [b]}]\n", "a 'key' that signs it"),
+        ("candidate: a\npackages: [{suite: sid, key: k, match: [b]}]\n", "are those of a 'repository'"),
+        ("candidate: a\npackages: [{repository: 'http://x/d', suite: s, key: k, match: [b]}]\n", "there is no file"),
+        ("candidate: a\npackages: [{repository: 'x y', suite: sid, key: k, match: [b]}]\n", "repository"),
         ("candidate: a\npackages: [{suite: sid, folder: x, match: [a]}]\n", "from a 'suite' or from a 'folder'"),
         ("candidate: a\npackages: [{folder: x, versions: {aa: '1'}}]\n", "'versions' go with a 'suite'"),
         ("candidate: a\npackages: [{folder: gone}]\n", "candidate.yaml:2:21: there is no folder"),

@@ -11,12 +11,12 @@ import pytest
 
 from gridvisor.probe.outcome import Outcome, ProbeResult
 from gridvisor.report.html import render
-from gridvisor.report.timeline import Job
 from gridvisor.trial.model import (
     Blame,
     Change,
     Finding,
     Guilty,
+    LoadJob,
     Measure,
     Stage,
     StageResult,
@@ -25,7 +25,7 @@ from gridvisor.trial.model import (
     Verdict,
     Weight,
 )
-from sample_trial import jobs, not_ready, ready
+from sample_trial import not_ready, ready
 
 HOSTILE = (
     """</script></style></title><script>alert("1")</script>'"><img src=https://evil.test/x onerror=alert(1)>"""
@@ -106,7 +106,7 @@ TRIALS = {
 
 @pytest.fixture(params=TRIALS.values(), ids=TRIALS)
 def page(request: pytest.FixtureRequest) -> Page:
-    return Page(render(request.param, jobs=jobs()))
+    return Page(render(request.param))
 
 
 def test_tags_fit_together_and_ids_are_unique(page: Page) -> None:
@@ -135,12 +135,12 @@ def test_nothing_is_loaded_and_nothing_runs(page: Page) -> None:
 
 @pytest.mark.parametrize("trial", [ready(), not_ready()], ids=["ready", "not-ready"])
 def test_no_address_of_the_network_is_in_the_page(trial: Trial) -> None:
-    text = render(trial, jobs=jobs())
+    text = render(trial)
     assert re.findall(r"https?:|url\(|@import", text) == []
 
 
 def test_hostile_words_are_but_words() -> None:
-    text = render(hostile(), jobs=[Job(HOSTILE, 1.0, 1.0, False, HOSTILE)])
+    text = render(replace(hostile(), jobs=(LoadJob(HOSTILE, 1.0, 1.0, HOSTILE),)))
     page = Page(text)
     assert "<script" not in text
     assert "<img" not in text
@@ -160,7 +160,7 @@ def test_tables_have_heads_and_captions(page: Page) -> None:
 
 
 def test_what_scrolls_can_be_reached_by_keyboard() -> None:
-    page = Page(render(not_ready(), jobs=jobs()))
+    page = Page(render(not_ready()))
     regions = [attrs for attrs in page.all("div") if "tabindex" in attrs]
     assert regions
     assert all(attrs["role"] == "region" and attrs["aria-label"] for attrs in regions)

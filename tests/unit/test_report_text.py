@@ -21,7 +21,7 @@ from gridvisor.report.files import write_reports
 from gridvisor.report.text import render as as_text
 from gridvisor.trial.model import Trial
 from gridvisor.trial.store import TrialStore, from_json
-from sample_trial import jobs, not_ready, ready
+from sample_trial import not_ready, ready
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "report"
 
@@ -81,17 +81,11 @@ def test_equal_trials_do_not_differ() -> None:
     assert "Nothing else differs." in render(found, ready(), ready())
 
 
-def test_reports_lie_beside_their_trial_and_jobs_are_kept(tmp_path: Path) -> None:
-    page = write_reports(not_ready(), tmp_path, jobs=jobs())
+def test_reports_lie_beside_their_trial(tmp_path: Path) -> None:
+    page = write_reports(not_ready(), tmp_path)
     assert page == tmp_path / "report.html"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.json", "junit.xml", "report.html", "verdict.txt"]
-    first = page.read_text()
-    assert "job 17: " in first
-    write_reports(not_ready(), tmp_path)
-    assert page.read_text() == first
-    (tmp_path / "jobs.json").write_text("[{")
-    write_reports(not_ready(), tmp_path)
-    assert "jobs meanwhile" not in page.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.html", "verdict.txt"]
+    assert "job 17: " in page.read_text()
 
 
 def test_list_names_trials_newest_first(

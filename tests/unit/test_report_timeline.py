@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from gridvisor.probe.outcome import Outcome, ProbeResult
 from gridvisor.report.matrix import matrix_of
 from gridvisor.report.measures import number, pairs_of, percent
-from gridvisor.report.timeline import WIDTH, Job, Look, timeline_of
+from gridvisor.report.timeline import WIDTH, Look, timeline_of
 from gridvisor.report.words import duration, printable
-from gridvisor.trial.model import Blame, Finding, Measure, Stage, StageResult, Step, Trial, Weight
-from sample_trial import jobs, not_ready, ready
+from gridvisor.trial.model import Blame, Finding, LoadJob, Measure, Stage, StageResult, Step, Trial, Weight
+from sample_trial import not_ready, ready
 
 EMPTY = Trial("id", "s", "c", "", 1000.0)
 times = st.floats(0, 1e9)
@@ -45,7 +45,8 @@ def test_all_is_on_the_scale_and_no_job_hides_another(
 ) -> None:
     made = tuple(Step(f"s{index}", began_s, seconds) for index, (began_s, seconds) in enumerate(steps))
     trial = replace(EMPTY, stages=(StageResult(Stage.FRESH, 0.0, 0.0, made),))
-    timeline = timeline_of(trial, [Job(f"j{index}", *one) for index, one in enumerate(work)])
+    jobs = tuple(LoadJob(f"j{index}", *one) for index, one in enumerate(work))
+    timeline = timeline_of(replace(trial, jobs=jobs))
     bars = [bar for _, stage in timeline.stages for bar in stage] + [bar for lane in timeline.lanes for bar in lane]
     assert len(bars) == len(steps) + len(work)
     assert all(bar.x >= 0 and bar.width >= 0 and bar.x + bar.width <= WIDTH * 1.000001 for bar in bars)
@@ -81,7 +82,7 @@ def test_a_bar_looks_as_its_step_went(trial: Trial, look: Look) -> None:
 
 
 def test_a_lost_job_is_seen() -> None:
-    lanes = timeline_of(not_ready(), jobs()).lanes
+    lanes = timeline_of(not_ready()).lanes
     assert [bar.name for lane in lanes for bar in lane if bar.look is Look.NO] == ["job 17"]
 
 

@@ -15,9 +15,10 @@ from gridvisor.core.events import Bus
 from gridvisor.package.apt import PackageVersion
 from gridvisor.release.candidate import Candidate
 from gridvisor.release.lock import Release, RolePackages
-from gridvisor.trial.bisect import Part, parts_of, smallest
+from gridvisor.trial import bisect
+from gridvisor.trial.bisect import Part, blamed, parts_of, smallest
 from gridvisor.trial.course import Course
-from gridvisor.trial.model import Trial
+from gridvisor.trial.model import Blame, Finding, Guilty, Stage, StageResult, Trial, Weight
 from gridvisor.trial.site import Model
 
 
@@ -42,6 +43,46 @@ def test_of_two_that_are_guilty_each_for_itself_one_is_found() -> None:
 
 def test_one_part_alone_needs_no_try() -> None:
     assert smallest(["a"], lambda _: pytest.fail("not needed")) == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("causes", "named"),
+    [
+        # The second comes of the same part, so it is not looked into.
+        ({"first": "arc", "second": "arc"}, [("first", ("arc",))]),
+        ({"first": "arc", "second": "xrd"}, [("first", ("arc",)), ("second", ("xrd",))]),
+        ({"first": "gone", "second": "xrd"}, [("first", ()), ("second", ("xrd",))]),  # it does not come about again
+    ],
+)
+def test_findings_are_explained_by_the_part_that_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, causes: dict[str, str], named: list[tuple[str, tuple[str, ...]]]
+) -> None:
+    findings = tuple(Finding(Blame.MIDDLEWARE, Weight.NO, Stage.UPGRADE, "se", what, "no") for what in causes)
+    trial = Trial("1", "kiam", "c", "", 1.0, stages=(StageResult(Stage.UPGRADE, 0.0, 1.0, findings=findings),))
+    release = Release("c", {"se": RolePackages(("arc", "other", "xrd"))}, tmp_path)
+    host: Any = SimpleNamespace(bus=Bus())
+    candidate = Candidate(tmp_path / "c.yaml", "c", "", (), None, ())
+    course = Course(host, Model("kiam", tmp_path), candidate, tmp_path, trial, lambda _: None, release=release)
+    monkeypatch.setattr(bisect, "known_to_host", lambda *_: None)
+    monkeypatch.setattr(bisect._Search, "_with", lambda self, parts, *, boot: {part.name for part in parts})
+    monkeypatch.setattr(bisect._Search, "shows", lambda self, there: causes[self.finding.what] in there)
+    assert [(one.probe, one.suspects) for one in bisect.find_guilty(course)] == named
+
+
+@pytest.mark.parametrize(
+    ("suspects", "blame"),
+    [
+        (("se/tree/etc/a",), Blame.CONFIGURATION),
+        (("munge",), Blame.MIDDLEWARE),
+        (("munge", "se/tree/etc/a"), Blame.MIDDLEWARE),
+        ((), Blame.MIDDLEWARE),  # as it was
+    ],
+)
+def test_whose_fault_it_is_follows_from_what_is_guilty(suspects: tuple[str, ...], blame: Blame) -> None:
+    finding = Finding(Blame.MIDDLEWARE, Weight.NO, Stage.UPGRADE, "se", "stored[se]", "no")
+    stages = (StageResult(Stage.UPGRADE, 0.0, 1.0, findings=(finding,)),)
+    trial = Trial("1", "kiam", "c", "", 1.0, stages=stages, guilty=(Guilty("stored[se]", suspects, 1.0),))
+    assert [one.blame for one in blamed(trial).findings] == [blame]
 
 
 def test_parts_are_what_the_candidate_names_and_not_what_that_needs(tmp_path: Path) -> None:

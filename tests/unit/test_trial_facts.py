@@ -22,6 +22,7 @@ xrootd-server 5.8.1-1
 aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccccccccccccccccdddddddddddddddd  /etc/grid-security/hostkey.pem
 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef  /etc/with space
 == unit
+xrootd@se.service there
 xrootd@se.service enabled
 == failed
 bdii.service failed

@@ -20,6 +20,7 @@ from gridvisor.trial.model import (
     Change,
     Finding,
     Guilty,
+    LoadJob,
     Measure,
     Stage,
     StageResult,
@@ -56,6 +57,7 @@ FULL = Trial(
     changes=(Change("ce", "file", "/etc/a", "1", "2", 7),),
     before=(Measure("submit", "s", (0.1, 0.30000000000000004)),),
     after=(Measure("submit", "s", (1e-9, 2.0)),),
+    jobs=(LoadJob("job-1", 2.0, 9.5, "lost"),),
     guilty=(Guilty("a[ce]", ("slurm", "arc"), 0.75, ("fails with slurm",)),),
     verdict=Verdict.NOT_READY,
     lock={"ce": {"slurmctld": "25.05", "gone": ""}, "ui": {}},
@@ -90,6 +92,16 @@ def test_every_field_comes_back_as_it_was() -> None:
 @pytest.mark.parametrize("trial", [ready(), not_ready()], ids=["ready", "not-ready"])
 def test_whole_trials_come_back_as_they_were(trial: Trial) -> None:
     assert from_json(to_json(trial)) == trial
+
+
+def test_a_trial_that_is_removed_is_gone_with_its_evidence(store: TrialStore) -> None:
+    one, other = store.begin("kiam", "sid"), store.begin("kiam", "sid")
+    (store.folder_of(one) / "evidence").mkdir()
+    store.remove(one.id)
+    assert [trial.id for trial in store.list()] == [other.id]
+    assert not store.folder_of(one).exists()
+    with pytest.raises(Refused):
+        store.remove(one.id)
 
 
 def test_trials_that_are_kept_can_be_read_later() -> None:

@@ -114,6 +114,13 @@ def show(
             typer.echo(str(write_reports(trial, store.folder_of(trial))))
 
 
+@app.command(epilog="Example: gridvisor report rm 20261122-164500-sid")
+def rm(ids: Annotated[list[str], typer.Argument(metavar="ID", help="Trials.", autocompletion=_ids)]) -> None:
+    """Remove trials, with their reports and evidence."""
+    for id in ids:
+        _store().remove(id)
+
+
 @app.command(epilog="Example: gridvisor report compare 20261122-164500-sid 20261123-164500-sid")
 def compare(first: Id, second: Id, output: OutputOption = Output.TEXT) -> None:
     """Say what differs between two trials.

@@ -41,13 +41,16 @@ def verify(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the trial's sites up, for a look.")] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Do not go on with a trial that was broken off.")] = False,
+    upgrade_timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="How long apt may take on one machine, before it is ended.")
+    ] = 600,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Try a release, and say whether production may have it.
 
-    The site is built as its file says, probed, and kept as a snapshot. Then one is built with the candidate from
-    nothing; the first is upgraded in place, machine by machine, with probes after each, while jobs and transfers go
-    on; and it is rolled back. A site that is up is not touched.
+    The site is built as its file says, probed, measured, and kept as a snapshot. Then one is built with the candidate
+    from nothing; the first is upgraded in place, machine by machine, with probes after each, while jobs and transfers
+    go on, restarted, and measured again; and it is rolled back. A site that is up is not touched.
 
     The exit code is 0 for 'ready', with remarks or without, 1 for 'not ready', and 3 for 'no verdict': the fault is
     ours, or that of what is around the site.
@@ -73,6 +76,7 @@ def verify(
         bisect=bisect,
         keep=keep,
         anew=anew,
+        upgrade_s=upgrade_timeout,
     )
     host = open_host(run="verify")
     trial = story(wish, host)

@@ -130,7 +130,7 @@ class Apt:
         return kept
 
     def _root(self, suite: str) -> Path:
-        return self._cache / f"{suite}-{_short_hash(self._mirror.uri, suite)}"
+        return root_of(self._cache, self._mirror, suite)
 
     def _ready(self, suite: str) -> Path:
         self.update(suite)
@@ -155,6 +155,11 @@ class Apt:
             # May name a proxy with its password, hence the mode.
             write_whole(file, text, mode=0o600)
         return file
+
+
+def root_of(cache: Path, mirror: Mirror, suite: str) -> Path:
+    """The folder below `cache` with the lists that an Apt has of that suite."""
+    return cache / f"{suite}-{_short_hash(mirror.uri, suite)}"
 
 
 def source_line(mirror: Mirror, suite: str) -> str:

@@ -18,13 +18,22 @@ CandidateName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]*
 Glob = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*?][a-z0-9+.*?-]*$")]
 Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]  # deb-control(5), Package
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~-]*$")]  # deb-version(7)
+Uri = Annotated[str, StringConstraints(pattern=r"^(https?|file|copy)://?[^\s\[\]]+$")]  # of sources.list(5)
+Component = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_+-]*$")]
 DEFAULT_ORDER = ("se", "mon", "ce", "wn", "ui")
 
 
 class PackageSource(Strict):
-    """Where packages of the candidate come from: another suite of the mirror, or a folder of package files."""
+    """Where packages of the candidate come from: another suite of the mirror, a repository, or a folder of files."""
 
-    suite: Suite | None = Field(None, description="A suite of the mirror.", examples=["sid"])
+    suite: Suite | None = Field(None, description="A suite of the mirror, or of the repository.", examples=["sid"])
+    repository: Uri | None = Field(
+        None, description="A repository of its own: its URI.", examples=["https://repo.example.org/debian"]
+    )
+    components: list[Component] = Field(["main"], min_length=1, description="Components of that repository.")
+    key: str | None = Field(
+        None, description="The public key that signs that repository, from the candidate's file: .asc, .gpg or .pgp."
+    )
     folder: str | None = Field(None, description="A folder of .deb files, from the candidate's file.")
     match: list[Glob] = Field(
         ["*"], min_length=1, description="Names of the packages that are upgraded where they are installed; * and ?."
@@ -35,6 +44,10 @@ class PackageSource(Strict):
     def _one_place(self) -> PackageSource:
         if (self.suite is None) == (self.folder is None):
             raise ValueError("packages come from a 'suite' or from a 'folder': name one of them")
+        if self.repository is not None and (self.suite is None or self.key is None):
+            raise ValueError("a 'repository' has a 'suite', and a 'key' that signs it: name both")
+        if self.repository is None and (self.key is not None or "components" in self.model_fields_set):
+            raise ValueError("'key' and 'components' are those of a 'repository': name it")
         if self.suite is not None and not self.versions and "match" not in self.model_fields_set:
             raise ValueError("of a suite some packages are on trial: name them with 'match' or 'versions'")
         if self.folder is not None and self.versions:
@@ -61,13 +74,24 @@ class CandidateFile(Strict):
 
 
 @dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository that is not the mirror; `key` is the file of the public key that signs it."""
+
+    uri: str
+    components: tuple[str, ...]
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """Packages of `suite` or of `folder`, whose names are like `match`; `versions` are asked for exactly."""
+    """Packages of `suite`, of the mirror or of `repository`, or those of `folder`, whose names are like `match`;
+    `versions` are asked for exactly."""
 
     suite: str | None
     folder: Path | None
     match: tuple[str, ...]
     versions: dict[str, str]
+    repository: Repository | None = None
 
     def asks(self, installed: str) -> bool:
         """True for an installed package that is to be that of this source."""
@@ -101,6 +125,8 @@ def read_candidate(file: Path) -> Candidate:
     for index, source in enumerate(value.packages):
         if source.folder is not None and not any((base / source.folder).glob("*.deb")):
             problems.append(_no_debs(document, index, base / source.folder))
+        if source.key is not None and not (base / source.key).is_file():
+            problems.append(document.problem(f"there is no file '{base / source.key}'", "packages", index, "key"))
     if value.roles is not None and not (base / value.roles).is_dir():
         problems.append(document.problem(f"there is no folder '{base / value.roles}'", "roles"))
     if problems:
@@ -121,7 +147,11 @@ def read_candidate(file: Path) -> Candidate:
 def _source(one: PackageSource, base: Path) -> Source:
     # With versions, what is not matched in so many words is not asked for.
     match = () if one.versions and "match" not in one.model_fields_set else tuple(one.match)
-    return Source(one.suite, None if one.folder is None else base / one.folder, match, dict(one.versions))
+    folder = None if one.folder is None else base / one.folder
+    repository = None
+    if one.repository is not None and one.key is not None:
+        repository = Repository(one.repository.rstrip("/"), tuple(one.components), base / one.key)
+    return Source(one.suite, folder, match, dict(one.versions), repository)
 
 
 def _no_debs(document: Document[CandidateFile], index: int, folder: Path) -> Problem:

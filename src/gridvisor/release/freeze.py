@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from gridvisor.package.mirror import Mirror
 from gridvisor.release.candidate import Candidate
 from gridvisor.release.lock import LOCK, Release, file_name, lock_text, read_release, release_id
 from gridvisor.release.repository import write_index
-from gridvisor.release.resolve import Resolver
+from gridvisor.release.resolve import STAMP, Resolver
 from gridvisor.run.target import Target
+
+KEPT_DAYS = 30
 
 
 def freeze(
@@ -31,6 +34,7 @@ def freeze(
     folder = places.cache / "releases" / release_id(candidate.name, roles)
     with locked(folder.with_suffix(".lock")):
         if found := read_release(folder):
+            os.utime(folder / LOCK)
             return found
         work = folder.with_name(f".{folder.name}")
         shutil.rmtree(work, ignore_errors=True)
@@ -45,6 +49,24 @@ def freeze(
         shutil.rmtree(folder, ignore_errors=True)
         work.rename(folder)
     return Release(candidate.name, roles, folder)
+
+
+def clear_old(places: Places) -> int:
+    """Bytes that were freed by removing releases, and lists of candidates, that nobody has asked for in KEPT_DAYS."""
+    releases = [(file, file.parent.with_suffix(".lock")) for file in (places.cache / "releases").glob(f"*/{LOCK}")]
+    lists = [(file, file.with_name("lock")) for file in (places.cache / "apt").glob(f"*/{STAMP}")]
+    freed_bytes = 0
+    for stamp, lock in (*releases, *lists):
+        if _is_old(stamp):
+            with locked(lock):
+                if _is_old(stamp):
+                    freed_bytes += sum(one.lstat().st_blocks * 512 for one in stamp.parent.rglob("*") if one.is_file())
+                    shutil.rmtree(stamp.parent)
+    return freed_bytes
+
+
+def _is_old(stamp: Path) -> bool:
+    return time.time() - stamp.stat().st_mtime > KEPT_DAYS * 86400
 
 
 def _link(deb: Path, folder: Path) -> None:

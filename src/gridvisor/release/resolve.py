@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gridvisor.core.errors import GridvisorError
 from gridvisor.core.files import locked, write_whole
@@ -17,6 +20,7 @@ from gridvisor.package.apt import (
     UPDATE_TIMEOUT_S,
     configuration,
     packages_of_uris,
+    root_of,
     source_line,
 )
 from gridvisor.package.mirror import Mirror
@@ -29,6 +33,7 @@ from gridvisor.run.target import Target
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 _EMPTY = ("etc/preferences.d", "etc/apt.conf.d")  # apt warns when they are not there
 _LAST_LINES = 12
+STAMP = "updated"  # the file that is as old as the lists
 
 
 class MirrorFailed(GridvisorError):
@@ -43,7 +48,9 @@ class Resolver:
 
     def __init__(self, cache: Path, candidate: Candidate, *, suite: str, mirror: Mirror, target: Target) -> None:
         self._candidate = candidate
-        self._suites = tuple(dict.fromkeys((suite, *(one.suite for one in candidate.packages if one.suite))))
+        of_mirror = (one.suite for one in candidate.packages if one.suite and not one.repository)
+        self._suites = tuple(dict.fromkeys((suite, *of_mirror)))
+        self._repositories = [one for one in candidate.packages if one.repository]
         self._mirror = mirror
         self._target = target
         self._local = {deb: deb_fields(deb, target=target) for deb in _debs(candidate)}
@@ -51,7 +58,9 @@ class Resolver:
 
     def update(self, *, max_age_h: float = MAX_AGE_H) -> None:
         """Fetch the lists, unless those that are there are younger. Raises MirrorFailed."""
-        stamp = self._root / "updated"
+        stamp = self._root / STAMP
+        if self._repositories:  # whoever builds packages wants those of this minute
+            max_age_h = 0
         with locked(self._root / "lock"):
             if stamp.exists() and time.time() - stamp.stat().st_mtime < max_age_h * 3600:
                 return
@@ -100,7 +109,9 @@ class Resolver:
                     continue
                 if source.folder is None:
                     version = source.versions.get(name)
-                    wanted[name] = f"{name}={version}" if version else f"{name}/{source.suite}"
+                    # Another repository may have a suite of the same name as the mirror: its packages are pinned.
+                    any_version = name if source.repository else f"{name}/{source.suite}"
+                    wanted[name] = f"{name}={version}" if version else any_version
                 elif version := self._local_version(source.folder, name):
                     wanted[name] = f"{name}={version}"
         return wanted
@@ -127,15 +138,27 @@ class Resolver:
     def _lay_out(self) -> None:
         for folder in ("lists/partial", "archives/partial", "nothing/partial", "local", *_EMPTY):
             (self._root / folder).mkdir(parents=True, exist_ok=True)
+        # What is known of a suite already is asked for no more, and takes no room a second time: apt never changes a
+        # list in its place.
+        for suite in self._suites:
+            for listed in (root_of(self._root.parent, self._mirror, suite) / "lists").glob("*_dists_*"):
+                if not (mine := self._root / "lists" / listed.name).exists():
+                    with suppress(FileNotFoundError):
+                        os.link(listed, mine)
         for deb in self._local:
             copy = self._root / "local" / deb.name
             if not copy.exists():
                 write_whole(copy, deb.read_bytes())
         write_index(self._root / "local", target=self._target)
-        sources = [source_line(self._mirror, suite) for suite in self._suites]
-        write_whole(
-            self._root / "etc/sources.list", "".join((*sources, f"deb [trusted=yes] copy:{self._root}/local ./\n"))
-        )
+        lines = [source_line(self._mirror, suite) for suite in self._suites]
+        for number, source in enumerate(self._repositories):
+            assert source.repository is not None
+            key = self._root / f"etc/key-{number}{source.repository.key.suffix}"  # apt goes by the ending
+            write_whole(key, source.repository.key.read_bytes())
+            words = (f"[signed-by={key}]", source.repository.uri, source.suite, *source.repository.components)
+            lines.append(f"deb {' '.join(map(str, words))}\n")
+        lines.append(f"deb [trusted=yes] copy:{self._root}/local ./\n")
+        write_whole(self._root / "etc/sources.list", "".join(lines))
         write_whole(self._root / "etc/preferences", preferences(self._candidate))
         (self._root / "status").touch()
         # May name a proxy with its password, hence the mode.
@@ -144,6 +167,7 @@ class Resolver:
     def _key(self) -> str:
         debs = [f"{fields['SHA256']}" for fields in self._local.values()]
         words = (self._mirror.uri, *self._suites, preferences(self._candidate), *sorted(debs))
+        words += tuple(f"{one.repository} {one.suite}" for one in self._repositories)
         return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
@@ -152,8 +176,10 @@ def preferences(candidate: Candidate) -> str:
 
     Packages that are installed and good enough stay: apt-get install touches only what it must.
     """
-    suites = dict.fromkeys(source.suite for source in candidate.packages if source.suite)
+    suites = dict.fromkeys(one.suite for one in candidate.packages if one.suite and not one.repository)
     pins = [f"Package: *\nPin: release n={suite}\nPin-Priority: 990\n" for suite in suites]
+    hosts = dict.fromkeys(urlsplit(one.repository.uri).hostname or "" for one in candidate.packages if one.repository)
+    pins += [f'Package: *\nPin: origin "{host}"\nPin-Priority: 992\n' for host in hosts if host]
     # A file's repository has no site: this is what apt calls its origin.
     return "\n".join(('Package: *\nPin: origin ""\nPin-Priority: 995\n', *pins))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,10 +14,11 @@ from jinja2 import Environment, StrictUndefined, Template
 from gridvisor.core.units import counted
 from gridvisor.probe.outcome import Outcome, ProbeResult
 from gridvisor.report.matrix import matrix_of
-from gridvisor.report.measures import number, pairs_of, percent
-from gridvisor.report.timeline import Job, Look, timeline_of
+from gridvisor.report.measures import is_quick, number, pairs_of, percent
+from gridvisor.report.timeline import Look, timeline_of
 from gridvisor.report.words import duration, headline, missing, moment, printable, sentence, sums, took
 from gridvisor.trial.model import Change, Finding, Stage, Trial, Verdict, Weight
+from gridvisor.trial.seal import LOCK, NAMESPACE, SIGNATURE, SIGNER, SIGNERS
 from gridvisor.trial.site import trial_name
 
 _WORST_FIRST = (Weight.NO, Weight.KNOWN, Weight.REMARK)
@@ -38,6 +38,7 @@ _CELLS = {
     Outcome.SKIPPED: "·",
 }
 _LOOKS = {Look.GOOD: "✓", Look.NO: "✗", Look.BROKE: "!", Look.NOTED: "~"}
+_VERIFY = f"ssh-keygen -Y verify -f {SIGNERS} -I {SIGNER} -n {NAMESPACE} -s {SIGNATURE} < {LOCK}"
 _LOOK_WORDS = {
     Look.GOOD: "fine",
     Look.NO: "the candidate failed",
@@ -56,11 +57,12 @@ class _Shown:
     rest: str
 
 
-def render(trial: Trial, *, jobs: Sequence[Job] = ()) -> str:
-    """The whole page. `jobs` are those that ran beside the upgrade. Links lead to evidence beside the page."""
+def render(trial: Trial) -> str:
+    """The whole page. Links lead to evidence beside the page."""
     findings = sorted(trial.findings, key=lambda one: _WORST_FIRST.index(one.weight))
     shown = [_shown(f"finding-{index}", one) for index, one in enumerate(findings, 1)]
     anchors = {(one.finding.stage, one.finding.what): one.id for one in reversed(shown)}
+    pairs = pairs_of(trial)
     changes = sorted(trial.changes, key=lambda one: -one.worth)
 
     def anchor(stage: Stage, result: ProbeResult) -> str:
@@ -81,10 +83,11 @@ def render(trial: Trial, *, jobs: Sequence[Job] = ()) -> str:
         matrix=matrix_of(trial),
         anchor=anchor,
         cells=_CELLS,
-        timeline=timeline_of(trial, jobs),
+        timeline=timeline_of(trial),
         looks=_LOOKS,
         look_words=_LOOK_WORDS,
-        pairs=pairs_of(trial),
+        pairs=[one for one in pairs if not is_quick(one)],
+        quick=[one for one in pairs if is_quick(one)],
         worth_a_look=[one for one in changes if one.worth > 0],
         other_changes=_by_kind([one for one in changes if one.worth <= 0]),
         commands=_commands(trial),
@@ -110,6 +113,7 @@ def _commands(trial: Trial) -> list[tuple[str, str]]:
         ("This verdict on a terminal", f"gridvisor report show {id}"),
         ("For a CI server", f"gridvisor report show {id} -o junit > junit.xml"),
         ("All of it, for programs", f"gridvisor report show {id} -o json"),
+        ("Whether a release.lock is from here, and as it was", _VERIFY),
         ("Other trials to compare with", f"gridvisor report list {site}"),
         ("The site on trial, where it was kept (verify --keep)", f"gridvisor status {trials}"),
     ]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from statistics import median
 
+from gridvisor.trial.measure import START
 from gridvisor.trial.model import Measure, Trial
 
 
@@ -48,6 +49,11 @@ def pairs_of(trial: Trial) -> tuple[Pair, ...]:
         _pair(what, unit, before.get((what, unit), ()), after.get((what, unit), ()))
         for what, unit in dict.fromkeys((*before, *after))
     )
+
+
+def is_quick(pair: Pair) -> bool:
+    """True for the start of a service that never took a second: most of them, and of no interest."""
+    return pair.what.startswith(START) and max((0.0, *pair.before, *pair.after)) < 1
 
 
 def number(value: float) -> str:

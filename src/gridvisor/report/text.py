@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gridvisor.core.units import counted
 from gridvisor.report.words import duration, headline, missing, moment, printable, sentence, sums, took
 from gridvisor.trial.model import Finding, Trial, Weight
 
@@ -43,7 +44,7 @@ def _lines(trial: Trial) -> Iterator[str]:
 
 def _of_stage(findings: tuple[Finding, ...]) -> str:
     no = sum(one.weight is Weight.NO for one in findings)
-    return f"no, {no} times" if no else "with remarks" if findings else "fine"
+    return f"no, {counted(no, 'time')}" if no else "with remarks" if findings else "fine"
 
 
 def _said(finding: Finding) -> str:

@@ -24,17 +24,6 @@ class Look(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A job or a transfer that ran beside the steps; times in seconds since the epoch, `text` says what went wrong."""
-
-    name: str
-    began_s: float
-    seconds: float
-    good: bool = True
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Bar:
     """From `x` on, `width` long, both on the scale from 0 to WIDTH."""
 
@@ -55,10 +44,10 @@ class Timeline:
     ticks: tuple[tuple[float, float], ...]
 
 
-def timeline_of(trial: Trial, jobs: Sequence[Job] = ()) -> Timeline:
+def timeline_of(trial: Trial) -> Timeline:
     """The timeline, from when the trial began to the last thing that ended."""
     spans = [(step.began_s, step.seconds) for result in trial.stages for step in result.steps]
-    spans += [(job.began_s, job.seconds) for job in jobs]
+    spans += [(job.began_s, job.seconds) for job in trial.jobs]
     begin_s = min([trial.began_s, *(began_s for began_s, _ in spans)])
     whole_s = max([1.0, *(began_s + seconds - begin_s for began_s, seconds in spans)])
 
@@ -70,7 +59,7 @@ def timeline_of(trial: Trial, jobs: Sequence[Job] = ()) -> Timeline:
         (result.stage, tuple(bar(s.name, s.began_s, s.seconds, look_of(result, s), s.note) for s in result.steps))
         for result in trial.stages
     )
-    bars = [bar(job.name, job.began_s, job.seconds, Look.GOOD if job.good else Look.NO, job.text) for job in jobs]
+    bars = [bar(job.name, job.began_s, job.seconds, Look.NO if job.text else Look.GOOD, job.text) for job in trial.jobs]
     return Timeline(stages, _lanes(bars), _ticks(whole_s))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,15 +12,18 @@ from gridvisor.app.site.deployment import Deployment
 from gridvisor.core.errors import GridvisorError, SystemSaidNo
 from gridvisor.trial.compare import risks
 from gridvisor.trial.course import BAD, Course, ask, leaves
-from gridvisor.trial.load import IN_USE, Load
-from gridvisor.trial.model import Finding, Guilty, Stage
-from gridvisor.trial.self_check import at_baseline
-from gridvisor.trial.upgrade import COMPARED, apply_candidate, compared, in_order
+from gridvisor.trial.load import FILES, JOBS, Load
+from gridvisor.trial.measure import MEASURES, START, at_rest, in_use, slower
+from gridvisor.trial.model import Blame, Finding, Guilty, Stage, Trial
+from gridvisor.trial.restart import RESTART, restart
+from gridvisor.trial.self_check import TRIAL, at_baseline
+from gridvisor.trial.site import known_to_host, trial_name
+from gridvisor.trial.upgrade import ALL_UPGRADED, COMPARED, apply_candidate, compared, in_order
 from gridvisor.trial.verdict import against
 
 T = TypeVar("T")
 
-MOST = 2  # findings of which the guilty part is looked for: most often all have the same
+MOST = 2  # findings of which the guilty part is looked for
 _REPEATS = 2
 
 
@@ -79,10 +82,32 @@ def parts_of(course: Course) -> tuple[Part, ...]:
 def find_guilty(course: Course) -> tuple[Guilty, ...]:
     """The guilty parts of the first findings of the upgrade that stand against the candidate.
 
+    What does not come about without the guilty part of an earlier finding is that part's too, and is not looked into.
     Each try restores the trial's snapshot. What cannot be tried gives a Guilty without suspects, which says why.
     """
-    found = [one for one in against(course.trial) if one.stage is Stage.UPGRADE and one.step != "packages"]
-    return tuple(_Search(course, finding).guilty() for finding in found[:MOST])
+    left = [one for one in against(course.trial) if one.stage is Stage.UPGRADE and one.step != "packages"]
+    guilty: list[Guilty] = []
+    while left and len(guilty) < MOST:
+        search = _Search(course, left[0])
+        guilty.append(search.guilty())
+        left = search.still_there(left[1:])
+    return tuple(guilty)
+
+
+def blamed(trial: Trial) -> Trial:
+    """The trial where what a role file is guilty of is a fault of configuration, and of a package one of middleware."""
+    blame = {
+        one.probe: Blame.CONFIGURATION if all("/" in suspect for suspect in one.suspects) else Blame.MIDDLEWARE
+        for one in trial.guilty
+        if one.suspects
+    }
+
+    def named(finding: Finding) -> Finding:
+        known = finding.stage is Stage.UPGRADE and finding.what in blame
+        return replace(finding, blame=blame[finding.what]) if known else finding
+
+    stages = (replace(result, findings=tuple(map(named, result.findings))) for result in trial.stages)
+    return replace(trial, stages=tuple(stages))
 
 
 @dataclass
@@ -90,20 +115,27 @@ class _Search:
     course: Course
     finding: Finding
     runs: list[str] = field(default_factory=list)
+    _answers: dict[frozenset[Part], list[bool]] = field(default_factory=dict)
+    _suspects: Sequence[Part] = ()
+    _rest: Sequence[Part] = ()
 
     def guilty(self) -> Guilty:
         """Narrow the parts down, then ask again: with the suspects it must fail, without them it must not."""
-        what, everything = self.finding.what, parts_of(self.course)
+        what, everything = self.finding.what, self._likely_first(parts_of(self.course))
         with self.course.host.bus.step(f"who is guilty of '{what}'", where="bisect"):
             try:
-                if not self.fails(everything):
-                    return Guilty(what, (), 0.0, (*self.runs, "it is fine with all of it when tried again"))
-                suspects = smallest(everything, self.fails)
-                answers = [self.fails(suspects) for _ in range(_REPEATS)]
-                if rest := _without(everything, suspects):
-                    answers += [not self.fails(rest) for _ in range(_REPEATS)]
+                # Most often one part is at fault, and what was found tells which.
+                alone = everything[:1]
+                suspects = alone if self.fails(alone) else smallest(everything, self.fails)
+                answers = self._asked(suspects)
+                if not any(answers):
+                    return Guilty(what, (), 0.0, (*self.runs, "it did not come about again"))
+                rest = _without(everything, suspects)
+                if rest:
+                    answers += [not failed for failed in self._asked(rest)]
             except (GridvisorError, ExceptionGroup) as error:
                 return Guilty(what, (), 0.0, (*self.runs, f"broken off: {error}"))
+        self._suspects, self._rest = suspects, rest
         return Guilty(what, tuple(map(str, suspects)), answers.count(True) / len(answers), tuple(self.runs))
 
     def fails(self, parts: Sequence[Part]) -> bool:
@@ -112,30 +144,96 @@ class _Search:
         with self.course.host.bus.step(f"try {names}", where="bisect"):
             failed = self._fails(parts)
         self.runs.append(f"{'fails' if failed else 'is fine'} with {names}")
+        self._answers.setdefault(frozenset(parts), []).append(failed)
         return failed
 
+    def _asked(self, parts: Sequence[Part]) -> list[bool]:
+        """What came of these parts each time, which is at least _REPEATS times."""
+        answers = self._answers.setdefault(frozenset(parts), [])
+        while len(answers) < _REPEATS:
+            self.fails(parts)
+        return list(answers)
+
+    def _likely_first(self, parts: Sequence[Part]) -> tuple[Part, ...]:
+        """The parts with those first that the finding speaks of, and then those of the machine where it was seen."""
+        roles = self.course.release.roles if self.course.release is not None else {}
+        deployment = known_to_host(self.course.host, trial_name(self.course.model.name, TRIAL))
+        role = {one.name: one.role.name for one in deployment.machines}.get(self.finding.step) if deployment else None
+
+        def distance(part: Part) -> tuple[bool, bool]:
+            there = part.role == role or (role is not None and role in roles and part.name in roles[role].asked)
+            return part.name not in self.finding.text, not there
+
+        return tuple(sorted(parts, key=distance))
+
+    def still_there(self, others: Sequence[Finding]) -> list[Finding]:
+        """Those of other findings that come about without the suspects; all, when there is nothing but suspects."""
+        if not others or not self._suspects:
+            return list(others)
+        if not self._rest:
+            return []
+        every = [_Search(self.course, one) for one in others]
+        searches = [one for one in every if not one._kinds]
+        with self.course.host.bus.step("what is there without it", where="bisect"):
+            try:
+                deployment = self._with(self._rest, boot=any(one.needs_boot for one in searches))
+                found = [one.finding for one in searches if deployment is None or one.shows(deployment)]
+            except (GridvisorError, ExceptionGroup) as error:
+                self.course.host.bus.warn(str(error), where="bisect")
+                return list(others)
+        return found + [one.finding for one in every if one._kinds]
+
+    @property
+    def _kinds(self) -> frozenset[str]:
+        """The kinds of problems of a site in use that the finding is one of: the same fault shows now so, now so."""
+        return next((kinds for kinds in (JOBS, FILES) if self.finding.what in kinds), frozenset())
+
+    @property
+    def needs_boot(self) -> bool:
+        """Whether the finding may come only with a boot."""
+        return self.finding.step in (RESTART, ALL_UPGRADED) or self.finding.what.startswith(START)
+
     def _fails(self, parts: Sequence[Part]) -> bool:
-        self.course.pristine = False
-        deployment = at_baseline(self.course)
-        if self.finding.what in IN_USE:
-            with Load(deployment) as load:
+        if kinds := self._kinds:
+            self.course.pristine = False
+            with Load(at_baseline(self.course)) as load:
                 try:
-                    self._apply(deployment, parts)
+                    load.until_job_runs()
+                    self._apply(load.deployment, parts)
                 finally:
                     problems = load.ended()
-            return any(problem.what == self.finding.what for problem in problems)
+            return any(problem.what in kinds for problem in problems)
+        deployment = self._with(parts, boot=self.needs_boot)
+        return deployment is None or self.shows(deployment)
+
+    def _with(self, parts: Sequence[Part], *, boot: bool) -> Deployment | None:
+        """The baseline with these parts; None when the site says no to them."""
+        self.course.pristine = False
         try:
-            deployment = self._apply(deployment, parts)
+            deployment = self._apply(at_baseline(self.course), parts)
+            if boot:
+                restart(deployment)
         except (SystemSaidNo, ExceptionGroup) as error:
             if not all(isinstance(one, SystemSaidNo) for one in leaves(error)):
                 raise
-            return True
-        if self.finding.what == self.finding.step:  # the step itself had failed, and did not now
+            return None
+        return deployment
+
+    def shows(self, deployment: Deployment) -> bool:
+        """Whether the finding is there on the site as it is."""
+        what, step = self.finding.what, self.finding.step
+        if step == MEASURES:
+            try:
+                takes = at_rest(deployment) if what.startswith(START) else in_use(deployment)
+            except SystemSaidNo:
+                return what == step
+            return what in slower(self.course.trial.before, takes)
+        if what == step:  # the step itself had failed, and did not now
             return False
-        if self.finding.step == COMPARED:
-            return self.finding.what in {risk.what for risk in risks(compared(self.course, deployment))}
-        said = ask(self.course, deployment, self.finding.what.partition("[")[0])
-        return any(one.probe == self.finding.what and one.outcome in BAD for one in said)
+        if step == COMPARED:
+            return what in {risk.what for risk in risks(compared(self.course, deployment))}
+        said = ask(self.course, deployment, what.partition("[")[0], again=False)
+        return any(one.probe == what and one.outcome in BAD for one in said)
 
     def _apply(self, deployment: Deployment, parts: Sequence[Part]) -> Deployment:
         packages = {part.name for part in parts if not part.role}

@@ -24,7 +24,8 @@ from gridvisor.run.command import Command
 from gridvisor.trial.model import Blame, Finding, Stage, StageResult, Step, Trial, Weight
 from gridvisor.trial.site import Model
 
-UP_S = 900.0
+UP_S = 240.0  # a site of six machines answers after 20 s where nothing else runs
+UPGRADE_S = 600.0
 BAD = (Outcome.FAILED, Outcome.ERROR)
 _RELEASE = "release"
 _ASK_S = 60.0
@@ -37,7 +38,8 @@ class StageEnded(Exception):
 
 @dataclass
 class Course:
-    """What the stages of a trial share. `keep` is called with the trial whenever there is more of it."""
+    """What the stages of a trial share. `keep` is called with the trial whenever there is more of it; `upgrade_s` is
+    what apt may take on one machine."""
 
     host: Host
     model: Model
@@ -48,6 +50,11 @@ class Course:
     release: Release | None = None
     pristine: bool = False  # the trial's site is as its snapshot
     probes: Sequence[Path] = ()
+    upgrade_s: float = UPGRADE_S
+
+    def __post_init__(self) -> None:
+        if (noted := self.folder / _RELEASE).exists():  # by an earlier run of this trial
+            self.release = read_release(Path(noted.read_text()))
 
     @property
     def candidates_fault(self) -> Blame:
@@ -56,11 +63,8 @@ class Course:
 
     def freeze(self, deployment: Deployment) -> None:
         """Have the candidate's packages, for machines as this site has now; once a trial. Raises MirrorFailed."""
-        if self.release is not None or not self.candidate.packages:
+        if not self.candidate.packages:
             return
-        named = self.folder / _RELEASE
-        if named.exists():  # by an earlier run of this trial
-            self.release = read_release(Path(named.read_text()))
         if self.release is None:
             one_of = {machine.role.name: machine for machine in reversed(deployment.machines)}
             cat = Command.of("cat", "/var/lib/dpkg/status")
@@ -72,7 +76,7 @@ class Course:
                 mirror=mirror_of_this_machine(self.host.target, uri=self.host.mirror_uri),
                 target=self.host.target,
             )
-            write_whole(named, str(self.release.folder))
+            write_whole(self.folder / _RELEASE, str(self.release.folder))
         self.note(lock={role: _versions(packages) for role, packages in self.release.roles.items()})
 
     def keep_file(self, name: str, text: str) -> None:
@@ -242,16 +246,16 @@ def leaves(error: Exception) -> Iterator[Exception]:
         yield error
 
 
-def ask(course: Course, deployment: Deployment, select: str | None) -> tuple[ProbeResult, ...]:
-    """What the probes say that the expression `select` picks; those that do not pass are asked once more, later."""
+def ask(course: Course, deployment: Deployment, select: str | None, *, again: bool = True) -> tuple[ProbeResult, ...]:
+    """What the probes say that the expression `select` picks; those that do not pass are asked `again`, once, later."""
     name = deployment.site.site
     found = run_probes(name, _silent, folders=course.probes, select=select)
     bad = [one for one in found if one.outcome in BAD]
-    if not bad:
+    if not bad or not again:
         return found
     time.sleep(_AGAIN_AFTER_S)
-    again = {one.probe: one for one in run_probes(name, _silent, folders=course.probes, select=selecting(bad))}
-    return tuple(again.get(one.probe, one) if one.outcome is not Outcome.PASSED else one for one in found)
+    second = {one.probe: one for one in run_probes(name, _silent, folders=course.probes, select=selecting(bad))}
+    return tuple(second.get(one.probe, one) if one.outcome is not Outcome.PASSED else one for one in found)
 
 
 def selecting(results: Sequence[ProbeResult]) -> str:

@@ -10,8 +10,8 @@ from gridvisor.app.site.up import up
 from gridvisor.core.errors import SystemSaidNo
 from gridvisor.core.files import write_whole
 from gridvisor.run.command import CommandFailed
-from gridvisor.trial.course import UP_S, Course, leaves
-from gridvisor.trial.model import Stage
+from gridvisor.trial.course import UP_S, Course, StageEnded, leaves
+from gridvisor.trial.model import Stage, Weight
 from gridvisor.trial.self_check import at_baseline
 from gridvisor.trial.site import known_to_host, make_site, trial_name, with_candidate_roles
 from gridvisor.trial.upgrade import ALL, require_installable
@@ -27,6 +27,8 @@ def fresh(course: Course) -> None:
                 baseline = at_baseline(course)
                 course.freeze(baseline)
                 require_installable(course, stage, baseline)
+        if any(one.weight is Weight.NO for one in stage.findings):
+            raise StageEnded  # no site can be built without packages that its roles name
         deployment = _site(course)
         with stage.step("site up", deployment):
             _up(deployment)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, S
 
 from gridvisor.probe.outcome import Outcome
 from gridvisor.site.document import parse_document, read_document
+from gridvisor.trial.measure import MEASURES
 from gridvisor.trial.model import Finding, StageResult, Trial, Weight
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -71,15 +72,15 @@ def parse_known(data: bytes, name: str) -> tuple[Known, ...]:
 def apply_known(known: Sequence[Known], result: StageResult, *, today: date) -> StageResult:
     """The stage with its findings weighed anew: what is known, until today at least, is a no no longer.
 
-    Only what a probe has said of the site can be excused, never that a step or a probe broke: then nothing is known.
-    Where an excuse has expired, the no stays, and a remark says so.
+    Only what a probe has said of the site can be excused, and what has become slower; a step or a probe that broke is
+    not: then nothing is known. Where an excuse has expired, the no stays, and a remark says so.
     """
     said_no = {one.probe for step in result.steps for one in step.probes if one.outcome is Outcome.FAILED}
     broke = {one.probe for step in result.steps for one in step.probes if one.outcome is Outcome.ERROR}
     findings: list[Finding] = []
     remarks: list[Finding] = []
     for finding in result.findings:
-        fits = finding.weight is Weight.NO and finding.what in said_no - broke
+        fits = finding.weight is Weight.NO and (finding.what in said_no - broke or finding.step == MEASURES)
         matching = [one for one in known if fits and one.matches(finding.what)]
         if excuse := next((one for one in matching if not one.has_expired(today)), None):
             text = f"Known until {excuse.until}: {excuse.reason}\n{finding.text}"

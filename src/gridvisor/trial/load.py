@@ -15,9 +15,10 @@ from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import GridvisorError, SystemSaidNo, TimedOut
 from gridvisor.core.units import counted
 from gridvisor.run.command import Command, script
+from gridvisor.trial.model import LoadJob
 
 EVERY_S = 20.0  # each costs the computing element, whose one processor is upgraded meanwhile, some seconds
-SLEEPS_S = 5
+SLEEPS_S = 15  # so that at any moment a job is in the batch system
 MAY_REFUSE_S = 90.0  # a service that restarts refuses; one that goes on refusing is broken
 ENDS_S = 180.0
 _CLIENT_S = 60.0
@@ -25,11 +26,14 @@ _CLIENT_S = 60.0
 REFUSED, STUCK, LOST, AGAIN, OUTPUT, FAILED = (
     *("submission refused", "job stuck", "job lost", "job run again", "job's output wrong", "job failed"),
 )
+UNASKED = "jobs cannot be asked for"
 NOT_STORED, OTHER, GONE = "transfer refused", "stored file is another", "stored file is gone"
-IN_USE = frozenset({REFUSED, STUCK, LOST, AGAIN, OUTPUT, FAILED, NOT_STORED, OTHER, GONE})
+JOBS = frozenset({REFUSED, STUCK, LOST, AGAIN, OUTPUT, FAILED, UNASKED})
+FILES = frozenset({NOT_STORED, OTHER, GONE})
 
+_NOT_REACHED = "Failed to establish connection"  # of arcstat 7.0; of a job that is gone it says something else
 # Counts in the job's own folder how often it was begun: a job that is run again finds the line of the first time.
-_JOB = f'echo begun >>begun; sleep {SLEEPS_S}; echo "$1 $(wc -l <begun)"'
+_JOB = f'echo begun >>begun; sleep {SLEEPS_S}; echo "$1 $(wc -l <begun) $(date +%s)"'
 _TRANSFER = """\
 cd "$1" && printf '%s\\n' "$3" >"$2" && xrdcp --silent --force "$2" "$4" && xrdcp --silent "$4" - """
 
@@ -52,22 +56,26 @@ class _Sent:
     id: str
     word: str
     step: str
+    began_s: float
 
 
 @dataclass
 class Load:
-    """A context, in whose time a job is submitted and a file stored every EVERY_S seconds. It is silent.
+    """A context, in whose time a job is submitted and a file stored every EVERY_S seconds, and whenever a step begins.
+    It is silent.
 
     What the site refuses is tried again, for MAY_REFUSE_S at most: a client does so as well.
     """
 
     deployment: Deployment
     _step: str = "begin"
+    _told: list[LoadJob] = field(default_factory=list)
     _jobs: list[_Sent] = field(default_factory=list)
     _files: dict[str, str] = field(default_factory=dict)
     _problems: list[Problem] = field(default_factory=list)
     _refused: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
+    _next: threading.Event = field(default_factory=threading.Event)
     _stack: ExitStack = field(default_factory=ExitStack)
     _thread: threading.Thread | None = None
     _last: str = ""
@@ -95,6 +103,20 @@ class Load:
     def step(self, name: str) -> None:
         """Tell what is being done now."""
         self._step = name
+        self._next.set()
+
+    def until_job_runs(self) -> None:
+        """Return when a job is on a worker node, or when that has taken too long."""
+
+        def check() -> None:
+            ids = [sent.id for sent in self._jobs]
+            if not ids or not any(job.state == "Running" for job in look(self._account, ids)):
+                raise NotYet
+
+        if self._thread is None:  # the site has nothing to run jobs on
+            return
+        with suppress(GridvisorError):
+            wait_until("no job runs", check, Deadline.after(ENDS_S), every_s=1)
 
     def ended(self) -> tuple[Problem, ...]:
         """Submit no more, wait for the jobs that are under way, and say what has gone wrong."""
@@ -104,9 +126,14 @@ class Load:
                 self._judge_jobs()
             except GridvisorError as error:
                 ours = not isinstance(error, SystemSaidNo)
-                self._problems.append(Problem("jobs cannot be asked for", self._step, error.message, ours))
+                self._problems.append(Problem(UNASKED, self._step, error.message, ours))
         self._judge_files()
         return tuple(self._problems)
+
+    @property
+    def jobs(self) -> tuple[LoadJob, ...]:
+        """The jobs that the site has taken, once they have been judged."""
+        return tuple(self._told)
 
     @property
     def summary(self) -> str:
@@ -116,6 +143,7 @@ class Load:
 
     def _end(self) -> None:
         self._stop.set()
+        self._next.set()
         if self._thread is not None:
             self._thread.join()
 
@@ -131,18 +159,20 @@ class Load:
             except Exception as error:  # whatever it is, the upgrade goes on, and it is told of
                 self._problems.append(Problem("the load was broken off", self._step, repr(error), ours=True))
                 return
-            self._stop.wait(max(0.0, next_s - time.monotonic()))
+            self._next.wait(max(0.0, next_s - time.monotonic()))
+            self._next.clear()
 
     def _submit(self, word: str) -> None:
         wish = JobWish(("sh", "-c", _JOB, "sh", word))
         step = self._step
         for _ in self._tries(REFUSED, step):
             try:
+                began_s = time.time()
                 [job_id] = submit(self._account, self._folder, wish)
             except (SystemSaidNo, TimedOut) as error:
                 self._last = error.message
                 continue
-            self._jobs.append(_Sent(job_id, word, step))
+            self._jobs.append(_Sent(job_id, word, step, began_s))
             return
 
     def _store(self, name: str) -> None:
@@ -151,7 +181,11 @@ class Load:
         content, step = f"{name} of {self._folder}", self._step
         transfer = script(f"{_TRANSFER}\n", self._folder, name, content, url)
         for _ in self._tries(NOT_STORED, step):
-            done = self._account.run(transfer, timeout_s=_CLIENT_S, check=False)
+            try:
+                done = self._account.run(transfer, timeout_s=_CLIENT_S, check=False)
+            except TimedOut as error:  # xrdcp waits for a server that restarts, now and then for minutes
+                self._last = error.message
+                continue
             if done.status:
                 self._last = (done.stderr or done.stdout).strip()
                 continue
@@ -181,14 +215,22 @@ class Load:
         gone = [job_id for job_id in ids if jobs[job_id].state in ("Finished", "Failed")]
         texts = fetch(self._account, self._folder, gone) if gone else {}
         for sent in self._jobs:
-            output = texts.get(sent.id, ("", ""))[0].strip()
-            if problem := judge(sent.word, jobs[sent.id], output):
+            output, _, ended = texts.get(sent.id, ("", ""))[0].strip().rpartition(" ")
+            problem = judge(sent.word, jobs[sent.id], output)
+            ended_s = float(ended) if ended.isdigit() else time.time()
+            text = problem[1] if problem else ""
+            self._told.append(LoadJob(sent.word, sent.began_s, max(0.0, ended_s - sent.began_s), text))
+            if problem:
                 text = f"{sent.id}, submitted during '{sent.step}': {problem[1]}"
                 self._problems.append(Problem(problem[0], sent.step, text))
 
     def _judge_files(self) -> None:
         for url, content in self._files.items():
-            done = self._account.run(Command.of("xrdcp", "--silent", url, "-"), timeout_s=_CLIENT_S, check=False)
+            try:
+                done = self._account.run(Command.of("xrdcp", "--silent", url, "-"), timeout_s=_CLIENT_S, check=False)
+            except TimedOut as error:
+                self._problems.append(Problem(GONE, self._step, f"{url}: {error.message}"))
+                continue
             if done.status or done.stdout.strip() != content:
                 said = done.stderr.strip() or f"it has {done.stdout.strip()!r}"
                 self._problems.append(Problem(GONE, self._step, f"{url}: {said}"))
@@ -197,6 +239,8 @@ class Load:
 def judge(word: str, job: Job, output: str) -> tuple[str, str] | None:
     """What is wrong with a job that was to print `word` and that it was begun once: the kind, and how it shows."""
     if job.state == "Unknown":
+        if _NOT_REACHED in job.error:
+            return UNASKED, job.error.partition("\n")[0]
         return LOST, f"the computing element does not know it. {job.error}".strip()
     if job.state not in ENDED:
         return STUCK, f"it is still {job.state} {ENDS_S:.0f} s after the last step"

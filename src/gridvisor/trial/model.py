@@ -123,6 +123,19 @@ class Guilty:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadJob:
+    """A job that went through the site while it was upgraded; `began_s` in seconds since the epoch.
+
+    `text` says what went wrong with it; nothing did when it is empty.
+    """
+
+    name: str
+    began_s: float
+    seconds: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """A trial of `candidate` on `site`, as far as it has come; times are in seconds since the epoch.
 
@@ -141,6 +154,7 @@ class Trial:
     changes: tuple[Change, ...] = ()
     before: tuple[Measure, ...] = ()
     after: tuple[Measure, ...] = ()
+    jobs: tuple[LoadJob, ...] = ()
     guilty: tuple[Guilty, ...] = ()
     verdict: Verdict | None = None
     lock: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

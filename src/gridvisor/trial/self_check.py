@@ -11,6 +11,7 @@ from gridvisor.app.site.up import up
 from gridvisor.site.check import CANDIDATE_ROLES
 from gridvisor.trial.course import UP_S, Course
 from gridvisor.trial.facts import collect_facts, write_facts
+from gridvisor.trial.measure import MEASURES, at_rest, in_use
 from gridvisor.trial.model import Blame, Stage
 from gridvisor.trial.site import known_to_host, make_site, trial_name
 
@@ -28,6 +29,8 @@ def self_check(course: Course) -> None:
             course.freeze(deployment)
         with stage.step("probes", deployment) as step:
             step.probe(deployment, "not many_jobs_at_once")
+        with stage.step(MEASURES, deployment):
+            course.note(before=(*in_use(deployment), *at_rest(deployment)))
         with stage.step("facts", deployment):
             write_facts(collect_facts(deployment), course.folder / FACTS_BEFORE)
         with stage.step("snapshot", deployment):

@@ -12,7 +12,7 @@ import yaml
 from gridvisor.app.host import Host
 from gridvisor.app.site.addresses import keep_addresses
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.opening import keep_site_file, load_known_site, open_deployment, site_file
+from gridvisor.app.site.opening import deployed, keep_site_file, load_known_site, open_deployment, site_file
 from gridvisor.core.files import write_whole
 from gridvisor.site.check import CANDIDATE_ROLES, load_site
 
@@ -64,7 +64,7 @@ def make_site(host: Host, model: Model, what: str, folder: Path) -> Deployment:
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     keep_addresses(target, machines)
     site, machines = load_known_site(host.places, own / _FILE)
-    deployment = Deployment(host, site, machines)
+    deployment = deployed(host, site, machines)
     keep_site_file(deployment, own / _FILE)
     shutil.rmtree(target / CANDIDATE_ROLES, ignore_errors=True)
     return open_deployment(host, name)
@@ -77,6 +77,12 @@ def with_candidate_roles(deployment: Deployment, roles: Path, names: tuple[str, 
         if (roles / name).is_dir():
             shutil.rmtree(into / name, ignore_errors=True)
             shutil.copytree(roles / name, into / name, symlinks=True)
+    return open_deployment(deployment.host, deployment.site.site)
+
+
+def without_candidate_roles(deployment: Deployment) -> Deployment:
+    """The site as it is without the candidate's files of roles."""
+    shutil.rmtree(deployment.folder / CANDIDATE_ROLES, ignore_errors=True)
     return open_deployment(deployment.host, deployment.site.site)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,6 +67,16 @@ class TrialStore:
     def ids(self) -> tuple[str, ...]:
         """The ids of what looks like a trial, newest first, without reading any."""
         return tuple(sorted((one.name for one in self._folders() if (one / _RECORD).exists()), reverse=True))
+
+    def remove(self, id: str) -> None:
+        """Remove the trial of that id with its evidence. Raises Refused when there is none."""
+        for folder in self._folders():
+            if folder.name == id:
+                gone = folder.with_name(f".{id}")  # a folder that is hidden is no trial
+                folder.rename(gone)
+                shutil.rmtree(gone)
+                return
+        raise Refused(f"There is no trial '{id}'.", hint="gridvisor report list")
 
     def folder_of(self, trial: Trial) -> Path:
         """Where the trial's files are."""

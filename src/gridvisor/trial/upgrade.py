@@ -13,6 +13,7 @@ from gridvisor.app.site.up import up
 from gridvisor.app.site.upgrade import Upgraded, installed, upgrade_machine
 from gridvisor.core.deadline import Deadline
 from gridvisor.core.errors import SystemSaidNo, TimedOut
+from gridvisor.core.files import write_whole
 from gridvisor.core.units import counted
 from gridvisor.run.command import CommandFailed
 from gridvisor.site.machine import Machine
@@ -20,21 +21,25 @@ from gridvisor.trial.compare import changes, risks
 from gridvisor.trial.course import Course, StageRun, leaves
 from gridvisor.trial.facts import collect_facts, read_facts
 from gridvisor.trial.load import Load
+from gridvisor.trial.measure import MEASURES, START, at_rest, in_use, joined, slower
 from gridvisor.trial.model import Blame, Change, Stage, Weight
+from gridvisor.trial.restart import RESTART, restart
 from gridvisor.trial.self_check import FACTS_BEFORE, at_baseline
 from gridvisor.trial.site import with_candidate_roles
 
+ALL_UPGRADED = "all upgraded"
 COMPARED = "before and after"
-UPGRADE_S = 600.0
-READY_S = 120.0
+READY_S = 60.0  # a whole site boots in a third of it
 # What is asked after each machine: all but jobs, which go through the site all the while, and what takes seconds and
 # has nothing to do with releases.
-EACH = "not test_site and not no_way_out and not reaches_nothing_else and not packages_as_released"
+_LEFT_OUT = ("test_site", "job_submitted", "no_way_out", "reaches_nothing_else", "packages_as_released")
+EACH = " and ".join(f"not {name}" for name in _LEFT_OUT)
+_OF_ITSELF = ("names_known", "clock_agrees", "certificate_valid", "revocation_list_current")
 ALL = "not packages_as_released and not many_jobs_at_once"
 
 
 def upgrade(course: Course) -> None:
-    """Upgrade the machines in the candidate's order, and probe after each."""
+    """Upgrade the machines that the candidate has something for, in its order, and probe after each."""
     with course.stage(Stage.UPGRADE, fault=course.candidates_fault) as stage:
         with stage.step("baseline"):
             deployment = at_baseline(course)
@@ -45,17 +50,38 @@ def upgrade(course: Course) -> None:
         with Load(deployment) as load:
             try:
                 for machine in in_order(deployment.machines, course.candidate.order):
+                    if not packages_for(machine, course) and not _has_files(machine, course.candidate.roles):
+                        continue
                     load.step(machine.name)
                     deployment = _machine(course, stage, deployment, machine.name)
             finally:
                 _tell_load(stage, load)
-        with stage.step("all upgraded", deployment) as step:
+        with stage.step(RESTART, deployment):
+            restart(deployment)
+        with stage.step(ALL_UPGRADED, deployment) as step:
             step.probe(deployment, ALL)
+        if course.trial.before:
+            with stage.step(MEASURES, deployment):
+                _measure(course, stage, deployment)
         with stage.step(COMPARED, deployment):
             found = compared(course, deployment)
             course.note(changes=found)
             for risk in risks(found):
                 stage.find(COMPARED, risk.what, risk.text, blame=risk.blame, weight=risk.weight)
+
+
+def _measure(course: Course, stage: StageRun, deployment: Deployment) -> None:
+    """Measure as the self-check did. What is slow is measured once more, before it is a finding."""
+    before, after = course.trial.before, (*in_use(deployment), *at_rest(deployment))
+    if slow := slower(before, after):
+        if any(what.startswith(START) for what in slow):
+            restart(deployment)
+            after = joined(after, at_rest(deployment))
+        if not all(what.startswith(START) for what in slow):
+            after = joined(after, in_use(deployment))
+    course.note(after=after)
+    for what, text in slower(before, after).items():
+        stage.find(MEASURES, what, text)
 
 
 def compared(course: Course, deployment: Deployment) -> tuple[Change, ...]:
@@ -94,19 +120,46 @@ def _tell_load(stage: StageRun, load: Load) -> None:
             blame = Blame.INFRASTRUCTURE if problem.ours else None
             stage.find(problem.step, problem.what, problem.text, blame=blame)
         step.say(load.summary)
+    stage.course.note(jobs=load.jobs)
+
+
+def _require_locked(course: Course, stage: StageRun, machine: Machine, done: Upgraded) -> None:
+    """Find it when apt gave the machine something else than what was frozen: then the lock is not what is tried."""
+    assert course.release is not None
+    locked = {one.name: one.version for one in course.release.roles[machine.role.name].install}
+    other = [
+        f"{name} {done.after.get(name, 'is not there')}"
+        for name, version in locked.items()
+        if done.after.get(name) != version
+    ]
+    if other:
+        text = f"On '{machine.name}' not what was frozen: {', '.join(other)}."
+        stage.find(machine.name, f"packages of {machine.name}", text, blame=Blame.INFRASTRUCTURE)
+
+
+def had_file(course: Course, machine: Machine) -> Path:
+    """Where the packages are noted that the machine had before it was upgraded; there only when it was begun with."""
+    return course.folder / f"had-{machine.name}.json"
+
+
+def after(name: str) -> str:
+    """What is asked after the upgrade of a machine: of the others nothing that is about them alone."""
+    return " and ".join((EACH, *(f"(not {probe} or {probe}[{name}])" for probe in _OF_ITSELF)))
 
 
 def _machine(course: Course, stage: StageRun, deployment: Deployment, name: str) -> Deployment:
     with stage.step(name, deployment) as step:
         began_s = time.monotonic()
+        machine = deployment.machine(name)
         # Noted first: a machine that is upgraded by half is to be brought back as well.
-        course.keep_file(f"had-{name}.json", json.dumps(installed(deployment.machine(name), deployment)))
+        write_whole(had_file(course, machine), json.dumps(installed(machine, deployment)))
         deployment, done = apply_candidate(course, deployment, name, roles=course.candidate.roles)
         if done is not None:
             course.keep_file(f"evidence/apt-{name}.txt", done.log)
             step.say(f"{counted(len(done.changed), 'package')} changed")
+            _require_locked(course, stage, machine, done)
         step.say(f"ready after {time.monotonic() - began_s:.1f} s")
-        step.probe(deployment, EACH)
+        step.probe(deployment, after(name))
     return deployment
 
 
@@ -123,19 +176,33 @@ def apply_candidate(
     Gives back the site as it is then, and what apt has done, if it was asked to do anything.
     """
     machine, done = deployment.machine(name), None
-    asked = course.release.roles[machine.role.name].asked if course.release is not None else ()
-    if wanted := [one for one in asked if only is None or one in only]:
+    wanted = [one for one in packages_for(machine, course) if only is None or one in only]
+    if wanted:
         assert course.release is not None
-        done = upgrade_machine(machine, deployment, course.release, only=wanted, timeout_s=UPGRADE_S)
-    if roles is not None:
+        done = upgrade_machine(machine, deployment, course.release, only=wanted, timeout_s=course.upgrade_s)
+    if roles is not None and _has_files(machine, roles):
         deployment = with_candidate_roles(deployment, roles, (machine.role.name,))
         machine = deployment.machine(name)
         try:
-            up(deployment, lambda _: None, timeout_s=UPGRADE_S, only={name})
-        except* CommandFailed as failed:  # a reload of the role: what the files are for does not take them
+            up(deployment, lambda _: None, timeout_s=READY_S, only={name})
+        except* (CommandFailed, TimedOut) as failed:  # what the files are for does not take them
             raise SystemSaidNo("\n".join(map(str, leaves(failed)))) from failed
-    require_ready(machine, deployment)
+    if wanted or _has_files(machine, roles):
+        require_ready(machine, deployment)
     return deployment, done
+
+
+def packages_for(machine: Machine, course: Course) -> tuple[str, ...]:
+    """The packages that the candidate names and that the machine has otherwise."""
+    if course.release is None:
+        return ()
+    of_role = course.release.roles[machine.role.name]
+    new = {one.name for one in of_role.install}
+    return tuple(name for name in of_role.asked if name in new)
+
+
+def _has_files(machine: Machine, roles: Path | None) -> bool:
+    return roles is not None and (roles / machine.role.name).is_dir()
 
 
 def require_ready(machine: Machine, deployment: Deployment) -> None:

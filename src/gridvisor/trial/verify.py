@@ -15,12 +15,13 @@ from gridvisor.app.site.down import destroy
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import try_locked, write_whole
 from gridvisor.release.candidate import Candidate, read_candidate
-from gridvisor.trial.bisect import find_guilty
-from gridvisor.trial.course import Course
+from gridvisor.trial.bisect import blamed, find_guilty
+from gridvisor.trial.course import UPGRADE_S, Course
 from gridvisor.trial.fresh import FRESH, fresh
 from gridvisor.trial.known import Known, apply_known, unused_notes
 from gridvisor.trial.model import Stage, Trial, Weight
 from gridvisor.trial.rollback import rollback
+from gridvisor.trial.seal import seal
 from gridvisor.trial.self_check import TRIAL, self_check
 from gridvisor.trial.site import Model, known_to_host, trial_name
 from gridvisor.trial.store import TrialStore
@@ -41,7 +42,7 @@ class VerifyWish:
     """What is to be tried: a candidate on a site, in these stages; with `keep`, the trial's sites stay for a look.
 
     With `bisect`, what is guilty of the upgrade's failure is looked for. `known` are failures that do not count. With
-    `anew`, a trial of the same that was broken off is not gone on with.
+    `anew`, a trial of the same that was broken off is not gone on with. `upgrade_s` is what apt may take on a machine.
     """
 
     site: str | None
@@ -52,6 +53,7 @@ class VerifyWish:
     bisect: bool = False
     keep: bool = False
     anew: bool = False
+    upgrade_s: float = UPGRADE_S
 
 
 def verify(wish: VerifyWish, host: Host) -> Trial:
@@ -72,9 +74,12 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
                 break
         if wish.bisect:
             course.note(guilty=find_guilty(course))
-        trial = _judged(course.trial, wish.known)
+        trial = _judged(blamed(course.trial), wish.known)
         for text in unused_notes(wish.known, trial):
             host.bus.note(text)
+        # Sealed first: a trial that has ended has its lock.
+        keys = host.places.state / "keys"
+        seal(trial, course.release, candidate.roles, course.folder, keys=keys, target=host.target)
         course.note(stages=trial.stages, verdict=trial.verdict, ended_s=time.time())
         if not wish.keep:
             _remove_sites(host, model)
@@ -102,7 +107,7 @@ def _course(wish: VerifyWish, host: Host, model: Model, candidate: Candidate, st
         trial = store.begin(model.name, candidate.name, candidate.summary, wanted=wish.stages)
         write_whole(store.folder_of(trial) / _SUBJECT, subject)
     folder = store.folder_of(trial)
-    return Course(host, model, candidate, folder, trial, store.save, probes=wish.probes)
+    return Course(host, model, candidate, folder, trial, store.save, probes=wish.probes, upgrade_s=wish.upgrade_s)
 
 
 def _broken_off(store: TrialStore, model: Model, subject: str) -> Trial | None:

@@ -13,7 +13,6 @@ from gridvisor.core.errors import SystemSaidNo
 from gridvisor.identity.keys import machine_id
 from gridvisor.run.command import script
 from gridvisor.run.local import clean_environment
-from gridvisor.run.wrapped import enter_netns
 from gridvisor.site.machine import Machine
 
 LONGEST_S = 30  # then guests go on by themselves, whatever has become of us
@@ -48,7 +47,7 @@ def _freezing(machine: Machine, deployment: Deployment) -> Iterator[subprocess.P
     ssh = deployment.ssh(machine, connect_timeout_s=5)
     command = script(source, str(LONGEST_S), machine_id(deployment.folder_of(machine)))
     process = subprocess.Popen(
-        (*enter_netns(deployment.network.namespace), *ssh.local(command).argv),
+        (*deployment.network.way.enter, *ssh.local(command).argv),
         env=clean_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ from testinfra.host import Host
 from gridvisor.app.site.account import Account
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.core.deadline import NotYet
+from gridvisor.probe.batch import JobBatch
 from gridvisor.probe.ldap import entries
 from gridvisor.probe.reach import reached
 from gridvisor.probe.settle import settled
@@ -103,3 +104,9 @@ def test_member_is_mapped(guest: Host, deployment: Deployment) -> None:
     for machine in deployment.of_role("wn"):
         there = deployment.ssh(machine).run(script(command), timeout_s=30)
         assert there.stdout.split() == ids.split(), f"other ids on {machine.name}"
+
+
+@pytest.mark.needs("arex_answers", "services_active", "proxy_made", "slurm_has_nodes", "nodes_listen")
+def test_job_submitted(batch: JobBatch) -> None:
+    """The computing element takes jobs of several kinds; what becomes of them is asked last."""
+    assert all(batch.ids.values())

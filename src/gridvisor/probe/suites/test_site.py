@@ -5,23 +5,16 @@ from __future__ import annotations
 import pytest
 from testinfra.host import Host
 
-from gridvisor.app.site.account import Account
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.job import JobWish, follow, look, submit, work_folder
-from gridvisor.core.deadline import Deadline, NotYet, wait_until
-from gridvisor.core.errors import SystemSaidNo, TimedOut
+from gridvisor.app.site.job import follow
+from gridvisor.core.deadline import Deadline
 from gridvisor.probe.batch import MANY, JobBatch
 from gridvisor.roles.context import account_name
-from gridvisor.run.command import Command, script
+from gridvisor.run.command import script
 
 pytestmark = pytest.mark.needs("arex_answers", "services_active", "proxy_made", "slurm_has_nodes", "nodes_listen")
 
 _SOON_S = 90.0
-
-
-def test_job_submitted(batch: JobBatch) -> None:
-    """The computing element takes jobs of several kinds."""
-    assert all(batch.ids.values())
 
 
 @pytest.mark.needs("job_submitted")
@@ -72,6 +65,7 @@ def test_job_fails_openly(batch: JobBatch) -> None:
 @pytest.mark.needs("job_submitted", "stored_by_root")
 def test_job_with_stored_files(batch: JobBatch) -> None:
     """A job gets its input from the storage element and leaves its output there; content and checksum are equal."""
+    assert not batch.data_problem, f"its input could not be stored: {batch.data_problem}"
     if "data" not in batch.ids:
         pytest.skip("the site has no storage element")
     result = batch.one("data")
@@ -111,32 +105,11 @@ def test_many_jobs_at_once(batch: JobBatch, deployment: Deployment) -> None:
 
 
 @pytest.mark.needs("job_submitted")
-def test_job_cancelled(account: Account, guests: dict[str, Host], deployment: Deployment) -> None:
+def test_job_cancelled(batch: JobBatch, guests: dict[str, Host], deployment: Deployment) -> None:
     """A job that runs is cancelled: the client is told so, and Slurm has it no more."""
     ce = guests[deployment.of_role("ce")[0].name]
-    with work_folder(account) as folder:
-        [job_id] = submit(account, folder, JobWish(("sleep", "600")))
-        try:
-            _running(account, job_id)
-            killed = account.run(Command.of("arckill", "--keep", job_id), timeout_s=60, check=False)
-            assert killed.status == 0, killed.stdout + killed.stderr
-            [job] = follow(account, [job_id], Deadline.after(_SOON_S))
-            assert job.state in {"Killed", "Failed"}, job
-            queued = ce.check_output("squeue --noheader --format %%Z")
-            assert job_id.rpartition("/")[2] not in queued, "Slurm still has it"
-        finally:
-            account.run(Command.of("arcclean", "--force", job_id), timeout_s=60, check=False)
-
-
-def _running(account: Account, job_id: str) -> None:
-    """Return once the job is in Slurm. Raises SystemSaidNo when it does not get there."""
-
-    def check() -> None:
-        [job] = look(account, [job_id])
-        if job.state not in ("Running", "Queuing"):
-            raise NotYet(job.state)
-
-    try:
-        wait_until("the job does not run", check, Deadline.after(_SOON_S), every_s=1)
-    except TimedOut as error:
-        raise SystemSaidNo(error.message) from error
+    job_id = batch.cancel()
+    [job] = follow(batch.account, [job_id], Deadline.after(_SOON_S))
+    assert job.state in {"Killed", "Failed"}, job
+    queued = ce.check_output("squeue --noheader --format %%Z")
+    assert job_id.rpartition("/")[2] not in queued, "Slurm still has it"

@@ -16,9 +16,17 @@ systemctl enable --quiet arc-arex.service arc-arex-ws.service arc-infosys-ldap.s
 
 # A-REX looks at itself and at the batch system once a minute, and clients see of a job what it saw then: arc.conf has no
 # word for it, its service configuration has one (in tenths of a second; DEFAULT_INFOPROVIDER_WAKEUP_PERIOD in arex.cpp).
-sed -i 's#<arex:gmconfig>\$ARC_RUNTIME_CONFIG</arex:gmconfig>#&<arex:InfoproviderWakeupPeriod>40</arex:InfoproviderWakeupPeriod>#' \
-    /usr/share/arc/arc-arex-start
-grep -q InfoproviderWakeupPeriod /usr/share/arc/arc-arex-start
+# The script that writes it is diverted, so that an upgrade brings a newer one and leaves this be.
+start=/usr/share/arc/arc-arex-start
+dpkg-divert --quiet --local --rename --divert $start.distrib $start
+cat >$start <<'EOF'
+#!/bin/sh
+sed 's#<arex:gmconfig>\$ARC_RUNTIME_CONFIG</arex:gmconfig>#&<arex:InfoproviderWakeupPeriod>40</arex:InfoproviderWakeupPeriod>#' \
+    /usr/share/arc/arc-arex-start.distrib >/run/arc-arex-start
+exec bash /run/arc-arex-start "$@"
+EOF
+chmod 755 $start
+grep -q '<arex:gmconfig>\$ARC_RUNTIME_CONFIG</arex:gmconfig>' $start.distrib
 
 # The start scripts of A-REX ask this parser, a Python program, for some forty values one by one, which takes half of its
 # start-up. The questions about the configuration that it has itself written out are answered by awk instead.
@@ -26,10 +34,15 @@ parser=/usr/lib/arc/arcconfig-parser
 dpkg-divert --quiet --local --rename --divert $parser.distrib $parser
 cat >$parser <<'EOF'
 #!/bin/sh
-# arcconfig-parser --runconfig FILE --load -b BLOCK … [-o OPTION]: the option in the first of the blocks that has it, or
-# whether a block is there. Everything else is left to the real one.
-[ "$1" = --runconfig ] && [ "$3" = --load ] && [ -r "$2" ] || exec /usr/lib/arc/arcconfig-parser.distrib "$@"
-file=$2 blocks='' option=''
+# arcconfig-parser --runconfig FILE --load -b BLOCK … [-o OPTION], or --load -r FILE: the option in the first of the blocks
+# that has it, or whether a block is there. Everything else is left to the real one.
+case "$1:$2:$3" in
+    --runconfig:*:--load) file=$2 ;;
+    --load:-r:*) file=$3 ;;
+    *) file='' ;;
+esac
+[ -r "$file" ] || exec /usr/lib/arc/arcconfig-parser.distrib "$@"
+blocks='' option=''
 all="$*"
 shift 3
 while [ $# -gt 0 ]; do
