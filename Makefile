@@ -18,8 +18,8 @@ up: setup ## set up, bring up the Grid site of examples/kiam.yaml, and send a fi
 	$(gridvisor) run --site kiam-test -- sh -c 'echo "A job ran on $$(hostname), kernel $$(uname -r)."'
 
 test: setup ## set up, run the quick tests, then those that boot real guests
-	$(python) -m pytest -m 'not uml'
-	$(as_root) $(python) -B -m pytest -p no:cacheprovider --timeout 900 -m uml tests
+	$(python) -m pytest -m 'not uml and not box'
+	$(as_root) $(python) -B -m pytest -p no:cacheprovider --timeout 900 -m 'uml or box' tests
 
 check: setup ## lint, formatting and types, without changing a file
 	$(python) -m ruff check

@@ -13,17 +13,24 @@ from pathlib import Path
 
 import pytest
 
+from gridvisor.app.box import box_of
+from gridvisor.app.host import Host
 from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
 from gridvisor.domain.model import Domain
 from gridvisor.kernel.pack import KernelPack
 from gridvisor.kernel.uml import uml_pack
+from gridvisor.kernel.xen import xen_pack
 from gridvisor.monitor.protocol import Attachment, Guest, VolumeUse
 from gridvisor.monitor.uml.monitor import UmlMonitor, connect
+from gridvisor.monitor.xen.monitor import XenMonitor
+from gridvisor.run.command import Command, script
 from gridvisor.run.local import Local
+from gridvisor.run.target import Target
 from home import Home
 
 TINY_MIB = 64
+BOX_S = 400.0
 
 # By this one is told how to write the network's configuration; nothing in the tiny image reads it.
 _NETWORK_FOLDERS = ("etc/sysconfig/network-scripts",)
@@ -35,6 +42,11 @@ _INITTAB = """\
 ::respawn:-/bin/sh
 ::ctrlaltdel:/sbin/reboot
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in a box come last: it runs until the end, and takes its part of the processors."""
+    items.sort(key=lambda item: item.get_closest_marker("box") is not None)
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +97,7 @@ class UmlBench:
     monitor: UmlMonitor
     places: Places
     image: Path
+    guest_mib: int = TINY_MIB
 
     def guest(self, name: str, **wishes: object) -> Guest:
         """A guest with a root volume of its own over the tiny image."""
@@ -143,3 +156,47 @@ def shared_home(pack: KernelPack, cache: Path, tmp_path_factory: pytest.TempPath
     home = Home.make(tmp_path_factory.mktemp("shared") / "home", cache)
     yield home
     home.clean()
+
+
+@pytest.fixture(scope="session")
+def box(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home with a Xen host in a box that runs; it serves all tests that need one."""
+    home = Home.make(tmp_path_factory.mktemp("xen") / "home", cache)
+    home.ok("host", "box", "up", "--memory", "2GiB", "--group", "4GiB", timeout_s=BOX_S)
+    yield home
+    home.ok("host", "box", "rm", "--yes")
+
+
+@dataclass
+class XenBench:
+    """A Xen monitor, and tiny guests for it; `target` is its dom0."""
+
+    monitor: XenMonitor
+    target: Target
+    guest_mib: int = 128  # Debian's kernel alone is 58 MiB
+
+    def guest(self, name: str, **wishes: object) -> Guest:
+        """A guest with a root of its own, which is a file in dom0."""
+        root = f"/root/{name}.img"
+        self.target.run(Command(("cp", "--sparse=always", _TINY_IN_DOM0, root)), timeout_s=60)
+        domain = Domain(name, memory_mib=self.guest_mib, **wishes)  # type: ignore[arg-type]
+        return Guest(domain, (Attachment(VolumeUse.ROOT, Path(root), True),))
+
+    def crash(self, name: str) -> None:
+        """Have the guest's kernel panic."""
+        eventually(lambda: b"tiny guest is up" in self.monitor.console_log(name), seconds=60)
+        source = 'echo "echo c > /proc/sysrq-trigger" >"$(xenstore-read "/local/domain/$(xl domid "$1")/console/tty")"'
+        self.target.run(script(source, name), timeout_s=60)
+
+
+_TINY_IN_DOM0 = "/root/tiny.img"
+
+
+@pytest.fixture
+def xen_bench(box: Home, tiny_image: Path) -> XenBench:
+    """See XenBench."""
+    host = Host(box.places, Bus())
+    dom0 = box_of(host).dom0
+    if dom0.run(Command(("test", "-e", _TINY_IN_DOM0)), timeout_s=60, check=False).status:
+        dom0.put(tiny_image, _TINY_IN_DOM0, timeout_s=60)
+    return XenBench(XenMonitor(dom0, lambda: xen_pack(host.places, host.bus, target=host.target)), dom0)

@@ -2,28 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from gridvisor.app.box import box_of
+from gridvisor.app.host import Host
 from gridvisor.core.errors import Refused
+from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
+from gridvisor.run.command import script
+from gridvisor.run.target import Target
 from gridvisor.storage.fake import FakePool
 from gridvisor.storage.files import FilePool
+from gridvisor.storage.filling import filling
+from gridvisor.storage.lvm import LvmPool
 from gridvisor.storage.pool import VolumePool
 
+MIB = 1 << 20
 
-@pytest.fixture(params=["fake", "files"])
-def pool(request: pytest.FixtureRequest, tmp_path: Path) -> VolumePool:
+
+@dataclass(frozen=True)
+class Bench:
+    """A pool on the bench, another one of any group, and whether what is created takes its room at once."""
+
+    pool: VolumePool
+    other: Callable[[str], VolumePool]
+    thick: bool = False
+
+
+@pytest.fixture(
+    params=["fake", "files", *(pytest.param(name, marks=pytest.mark.box) for name in ("lvm-thin", "lvm-thick"))]
+)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param == "fake":
-        return FakePool(tmp_path, "vg0")
-    return FilePool(Places(tmp_path / "cache", tmp_path / "state"), "vg0")
+        yield Bench(FakePool(tmp_path, "vg0"), lambda name: FakePool(tmp_path, name))
+    elif request.param == "files":
+        places = Places(tmp_path / "cache", tmp_path / "state")
+        yield Bench(FilePool(places, "vg0"), lambda name: FilePool(places, name))
+    else:
+        dom0 = box_of(Host(request.getfixturevalue("box").places, Bus())).dom0
+        vg = "vg0" if request.param == "lvm-thin" else _group_without_thin_pool(dom0)
+
+        def pool(group: str) -> LvmPool:
+            return LvmPool(dom0, vg, group, fill=filling(dom0), locks=tmp_path / "locks")
+
+        # The box has other tests' volumes in its own group, so that a group inside of it is taken here.
+        bench = Bench(pool("vg0" if vg != "vg0" else "site.one"), pool, thick=vg != "vg0")
+        yield bench
+        for volume in bench.pool.list():
+            bench.pool.remove(volume.name)
+
+
+def _group_without_thin_pool(dom0: Target) -> str:
+    """A volume group in a file of dom0."""
+    source = """\
+vgs vg1 >/dev/null 2>&1 && exit
+truncate -s 512M /root/vg1.img
+vgcreate -q vg1 "$(losetup --find --show /root/vg1.img)" >&2
+"""
+    dom0.run(script(source), timeout_s=60)
+    return "vg1"
+
+
+@pytest.fixture
+def pool(bench: Bench) -> VolumePool:
+    return bench.pool
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    path = tmp_path / "root.img"
-    path.write_bytes(b"x" * 5000)
+    path = tmp_path / "aa11" / "root.img"
+    path.parent.mkdir()
+    path.write_bytes(b"x" * 5 * MIB + bytes(3 * MIB))
     return path
 
 
@@ -32,64 +85,67 @@ def test_an_empty_pool_has_nothing(pool: VolumePool) -> None:
     assert pool.find("a") is None
 
 
-def test_a_new_volume_is_found_as_it_was_asked_for_and_takes_no_room(pool: VolumePool) -> None:
-    made = pool.create("a", 1 << 30)
-    assert (made.group, made.name, made.label) == ("vg0", "a", "vg0/a")
-    assert (made.size_bytes, made.used_bytes, made.backing) == (1 << 30, 0, None)
+def test_a_new_volume_is_found_as_it_was_asked_for(bench: Bench) -> None:
+    pool = bench.pool
+    made = pool.create("a", 64 * MIB)
+    assert (made.name, made.label) == ("a", f"{made.group}/a")
+    assert (made.size_bytes, made.used_bytes, made.backing) == (64 * MIB, 64 * MIB if bench.thick else 0, None)
     assert pool.find("a") == made
     assert list(pool.list()) == [made]
 
 
 def test_a_clone_is_as_large_as_its_image_and_names_it(pool: VolumePool, image: Path) -> None:
     made = pool.clone("a", image)
-    assert (made.size_bytes, made.used_bytes, made.backing) == (5000, 0, image)
+    assert (made.size_bytes, made.used_bytes, made.backing) == (8 * MIB, 0, image)
     assert pool.find("a") == made
-    assert image.read_bytes() == b"x" * 5000
+    assert image.stat().st_size == 8 * MIB
+    assert pool.clone("b", image).backing == image
 
 
 def test_volumes_are_listed_by_name_and_have_a_path_each(pool: VolumePool, image: Path) -> None:
-    pool.create("c", 1)
+    pool.create("c", 4 * MIB)
     pool.clone("a", image)
-    pool.create("b", 1)
+    pool.create("b", 4 * MIB)
     assert [volume.name for volume in pool.list()] == ["a", "b", "c"]
     assert len({volume.path for volume in pool.list()}) == 3
 
 
 def test_a_name_that_is_taken_is_refused_and_nothing_changes(pool: VolumePool, image: Path) -> None:
-    before = pool.create("a", 100)
-    with pytest.raises(Refused, match="'vg0/a' exists"):
-        pool.create("a", 200)
-    with pytest.raises(Refused, match="'vg0/a' exists"):
+    before = pool.create("a", 4 * MIB)
+    with pytest.raises(Refused, match=r"/a' exists"):
+        pool.create("a", 8 * MIB)
+    with pytest.raises(Refused, match=r"/a' exists"):
         pool.clone("a", image)
     assert list(pool.list()) == [before]
 
 
 def test_a_removed_volume_is_gone_and_its_name_is_free(pool: VolumePool) -> None:
-    pool.create("a", 100)
-    pool.create("b", 100)
+    pool.create("a", 4 * MIB)
+    pool.create("b", 4 * MIB)
     pool.remove("a")
     pool.remove("a")
     assert [volume.name for volume in pool.list()] == ["b"]
-    assert pool.create("a", 300).size_bytes == 300
+    assert pool.create("a", 12 * MIB).size_bytes == 12 * MIB
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/a", "-a", ".a", "a b", "a\n", "a\0b", "a" * 128, "ä"])
-def test_a_name_that_could_be_a_path_or_an_option_is_refused(pool: VolumePool, image: Path, name: str) -> None:
+def test_a_name_that_could_be_a_path_or_an_option_is_refused(bench: Bench, image: Path, name: str) -> None:
+    pool = bench.pool
     for verb in (
         pool.find,
         pool.remove,
         lambda name: pool.create(name, 1),
         lambda name: pool.clone(name, image),
-        lambda name: type(pool)(Places(image, image), name),
+        bench.other,
     ):
         with pytest.raises(Refused, match="is not a name"):
             verb(name)
     assert list(pool.list()) == []
 
 
-@pytest.mark.parametrize("name", ["a", "0", "_a", "+a", "vm1-disk", "a.b", "a" * 127])
+@pytest.mark.parametrize("name", ["a", "0", "_a", "+a", "vm1-disk", "a.b", "a" * 100])
 def test_names_are_those_of_lvm(pool: VolumePool, name: str) -> None:
-    assert pool.create(name, 1).name == name
+    assert pool.create(name, 4 * MIB).name == name
     assert [volume.name for volume in pool.list()] == [name]
 
 

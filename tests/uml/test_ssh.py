@@ -152,7 +152,7 @@ def test_ssh_into_a_namespace(server: Server, tmp_path: Path) -> None:
     key, known_hosts = server.folder / "key", server.folder / "known_hosts"
     process = serve(server.config(str(address)), *enter)
     try:
-        argv = ssh_argv(network.namespace, address, key=key, known_hosts=known_hosts, command=["echo", "a  b"])
+        argv = ssh_argv(network.way, address, key=key, known_hosts=known_hosts, command=["echo", "a  b"])
         assert Local().run(Command(tuple(argv)), timeout_s=20).stdout == "a  b\n"
         ways = (
             Ssh(

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from gridvisor.app import doctor
 from gridvisor.app.capacity import GUEST_OVERHEAD_MIB, HOST_RESERVE_MIB, Room, check_memory
-from gridvisor.app.doctor import Finding, Verdict, examine, needs
+from gridvisor.app.doctor import examine, needs
+from gridvisor.app.finding import Finding, Verdict
 from gridvisor.cli.main import app
 from gridvisor.core.places import Places
 

@@ -8,6 +8,7 @@ import pytest
 
 from gridvisor.app.volumes import (
     SWAP_BYTES,
+    Pools,
     attach,
     missing_bytes,
     remove_volume,
@@ -34,6 +35,11 @@ DATA = Disk("vg0/vm1-data", "xvdb", writable=False)
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     return Places(tmp_path / "cache", tmp_path / "state")
+
+
+@pytest.fixture
+def pools(places: Places) -> Pools:
+    return lambda group: FilePool(places, group)
 
 
 @pytest.fixture
@@ -105,59 +111,59 @@ def test_a_data_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["../x", "vg0/..", "/dev/../x", "-a/b"])
-def test_a_name_that_is_a_path_makes_no_volume(places: Places, image: Image, target: str) -> None:
+def test_a_name_that_is_a_path_makes_no_volume(places: Places, pools: Pools, image: Image, target: str) -> None:
     with pytest.raises(Refused):
-        attach(wanted_volumes(Domain("vm1", disks=(Disk(target, "xvda"),))), places, image)
+        attach(wanted_volumes(Domain("vm1", disks=(Disk(target, "xvda"),))), pools, image)
     assert not (places.state / "volumes").exists()
 
 
-def test_what_is_missing_is_made_and_then_found_again(places: Places, image: Image) -> None:
+def test_what_is_missing_is_made_and_then_found_again(places: Places, pools: Pools, image: Image) -> None:
     wanted = wanted_volumes(Domain("vm1", disks=(ROOT, SWAP)))
-    assert root_image_is_needed(wanted, places)
-    assert missing_bytes(wanted, places, 5000) == 5000 + SWAP_BYTES
-    made = attach(wanted, places, image)
+    assert root_image_is_needed(wanted, pools)
+    assert missing_bytes(wanted, pools, 5000) == 5000 + SWAP_BYTES
+    made = attach(wanted, pools, image)
     assert [(one.use, one.writable, one.backing) for one in made] == [
         (VolumeUse.ROOT, True, image.path),
         (VolumeUse.SWAP, True, None),
     ]
     assert made[1].path.stat().st_size == SWAP_BYTES
-    assert not root_image_is_needed(wanted, places)
-    assert missing_bytes(wanted, places, 5000) == 0
-    assert attach(wanted, places, None) == made
+    assert not root_image_is_needed(wanted, pools)
+    assert missing_bytes(wanted, pools, 5000) == 0
+    assert attach(wanted, pools, None) == made
 
 
-def test_a_data_volume_is_used_as_it_is_and_never_made(places: Places, image: Image) -> None:
+def test_a_data_volume_is_used_as_it_is_and_never_made(places: Places, pools: Pools, image: Image) -> None:
     wanted = wanted_volumes(Domain("vm1", disks=(ROOT, DATA)))
     with pytest.raises(Refused, match="no volume 'vg0/vm1-data'") as refused:
-        require_volumes(wanted, places)
+        require_volumes(wanted, pools)
     assert "gridvisor volume create vg0/vm1-data" in (refused.value.hint or "")
     FilePool(places, "vg0").create("vm1-data", 100)
-    assert not attach(wanted, places, image)[1].writable
+    assert not attach(wanted, pools, image)[1].writable
 
 
-def test_a_new_root_without_an_image_is_refused(places: Places) -> None:
+def test_a_new_root_without_an_image_is_refused(places: Places, pools: Pools) -> None:
     with pytest.raises(Refused, match="no image"):
-        attach(wanted_volumes(Domain("vm1", disks=(ROOT,))), places, None)
+        attach(wanted_volumes(Domain("vm1", disks=(ROOT,))), pools, None)
 
 
-def test_a_root_file_has_to_be_a_file_system(places: Places, tmp_path: Path) -> None:
+def test_a_root_file_has_to_be_a_file_system(places: Places, pools: Pools, tmp_path: Path) -> None:
     file = tmp_path / "root.tar"
     file.write_bytes(bytes(257) + b"ustar" + bytes(5000))
     wanted = wanted_volumes(Domain("vm1", disks=(Disk(str(file), "xvda"),)))
-    assert not root_image_is_needed(wanted, places)
+    assert not root_image_is_needed(wanted, pools)
     with pytest.raises(Refused, match="tar archive"):
-        require_volumes(wanted, places)
+        require_volumes(wanted, pools)
 
 
-def test_a_volume_in_use_is_not_removed(places: Places, tmp_path: Path) -> None:
+def test_a_volume_in_use_is_not_removed(places: Places, pools: Pools, tmp_path: Path) -> None:
     volume = FilePool(places, "vg0").create("a", 100)
     monitor = FakeMonitor(tmp_path)
     monitor.create(Guest(Domain("vm1"), (Attachment(VolumeUse.ROOT, volume.path, True),)))
     assert users_of(monitor) == {volume.path: "vm1"}
     with pytest.raises(Refused, match=r"'vm1' uses 'vg0/a'"):
-        remove_volume(places, monitor, "vg0/a")
+        remove_volume(pools, monitor, "vg0/a")
     monitor.crash("vm1")
     assert users_of(monitor) == {}, "a crashed domain uses nothing any more"
-    remove_volume(places, monitor, "vg0/a")
+    remove_volume(pools, monitor, "vg0/a")
     with pytest.raises(NoSuchVolume, match="vg0/a"):
-        remove_volume(places, monitor, "vg0/a")
+        remove_volume(pools, monitor, "vg0/a")

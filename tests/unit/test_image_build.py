@@ -15,7 +15,7 @@ from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
 from gridvisor.image import build as module
-from gridvisor.image.build import build_image, mmdebstrap_argv, says_full
+from gridvisor.image.build import build_argv, build_image, says_full
 from gridvisor.image.recipe import Recipe
 from gridvisor.image.store import Image, ImageStore
 from gridvisor.package.apt import Apt, PackageVersion
@@ -50,6 +50,9 @@ class Tools:
         match program:
             case "mmdebstrap":
                 self.during()
+                if archive := next((Path(word) for word in words if word.endswith(".new")), None):
+                    archive.write_bytes(b"tree")
+                    return Result(command, 0, "", "", 0.0, self.name)
                 folder = next(Path(word).parent for word in words if word.endswith("/tree"))
                 (folder / "tree/var/lib").mkdir(parents=True)
                 (folder / "tree/var/lib/gridvisor-installed").write_text(self.installs)
@@ -191,7 +194,7 @@ def test_the_next_build_takes_away_what_a_killed_one_left(places: Places) -> Non
 
 
 def test_the_words_for_mmdebstrap() -> None:
-    argv = mmdebstrap_argv(RECIPE, MIRROR, folder=Path("/c/it's"), debs=Path("/c/debs"))
+    argv = build_argv(RECIPE, MIRROR, folder=Path("/c/it's"), debs=Path("/c/debs"))
     assert argv[:5] == ("setpriv", "--pdeathsig", "TERM", "--", "mmdebstrap")
     assert argv[-3:] == (
         *("trixie", "/c/it's/tree"),
@@ -210,7 +213,7 @@ def test_packages_of_a_repository_are_taken_before_the_suites(places: Places, tm
     repository.mkdir()
     (repository / "bash_2_amd64.deb").write_bytes(b"new")
     recipe = replace(RECIPE, repository=repository)
-    argv = mmdebstrap_argv(recipe, MIRROR, folder=Path("/c"), debs=Path("/c/debs"))
+    argv = build_argv(recipe, MIRROR, folder=Path("/c"), debs=Path("/c/debs"))
     assert argv[-1] == f"deb [trusted=yes] copy:{repository} ./"
     assert any("/ copy:/d" in word for word in argv), "a guest's apt would ask a folder of this machine"
     plain = build(places, Tools())
@@ -233,3 +236,29 @@ def test_packages_of_a_repository_are_taken_before_the_suites(places: Places, tm
 )
 def test_what_a_full_disk_says(error: BaseException, full: bool) -> None:
     assert says_full(error) is full
+
+
+def test_images_of_one_base_begin_with_its_tree() -> None:
+    recipe = replace(RECIPE, base=("bash",), repository=Path("/c/release"))
+    base = Path("/c/it's.tar")
+    argv = build_argv(recipe, MIRROR, folder=Path("/c"), debs=Path("/c/debs"), base=base)
+    hooks = [word for word in argv if "-hook=" in word]
+    assert hooks[0] == "--setup-hook=tar -C \"$1\" -xf '/c/it'\"'\"'s.tar'"
+    upgraded, installed = (at for at, word in enumerate(hooks) if "apt-get" in word)
+    assert hooks[upgraded].endswith("dist-upgrade"), "what the repository has of the base has to be taken"
+    assert hooks[installed].endswith("install bash sed")
+    assert not any(word.startswith("--include") for word in argv)
+    without = build_argv(replace(recipe, repository=None), MIRROR, folder=Path("/c"), debs=Path("/c/debs"), base=base)
+    assert not any("dist-upgrade" in word for word in without)
+
+
+@pytest.mark.usefixtures("offered")
+def test_the_tree_of_a_base_is_made_once(places: Places) -> None:
+    recipe = replace(RECIPE, base=("bash",))
+    tools = Tools()
+    build(places, tools, recipe)
+    build(places, tools, replace(recipe, name="other"))
+    assert tools.ran.count("mmdebstrap") == 3, "the base, and each of the two"
+    [archive] = ImageStore(places).bases.glob("*.tar")
+    assert archive.read_bytes() == b"tree"
+    assert not list(ImageStore(places).bases.glob("*.debs"))

@@ -13,8 +13,9 @@ from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.core.events import Bus, Event, Kind
 from gridvisor.core.places import Places
 from gridvisor.kernel import uml
+from gridvisor.kernel.making import size_of_tree
 from gridvisor.kernel.pack import KernelPack, Mode
-from gridvisor.kernel.uml import PACKAGES, Choice, choose, mode_of, size_of_tree, uml_pack
+from gridvisor.kernel.uml import PACKAGES, Choice, choose, mode_of, uml_pack
 from gridvisor.package.apt import Candidate
 from gridvisor.package.mirror import Mirror
 from gridvisor.run.command import Command, CommandFailed, Result

@@ -16,6 +16,7 @@ from gridvisor.network.namespace import HostNetwork
 from gridvisor.network.publish import forward
 from gridvisor.network.sockets import parse_sockets
 from gridvisor.network.tap import add_tap, remove_tap
+from gridvisor.network.way import through_namespace
 
 RECORDED = Path(__file__).parents[1] / "data" / "ip" / "6.1-address.json"
 BRIDGE = Bridge("xenbr0", "02:00:00:00:00:01", IPv4Interface("10.77.0.1/24"))
@@ -97,7 +98,8 @@ def test_no_tun(network: HostNetwork, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_ssh_into_a_guest() -> None:
-    argv = ssh_argv("gv-1-default", IPv4Address("10.77.0.5"), key=Path("/s/key"), known_hosts=Path("/s/a b%"))
+    way = through_namespace("gv-1-default")
+    argv = ssh_argv(way, IPv4Address("10.77.0.5"), key=Path("/s/key"), known_hosts=Path("/s/a b%"))
     assert argv == [
         *("nsenter", "--net=/run/netns/gv-1-default", "--", "ssh", "-F", "none"),
         *("-o", "IdentityFile=/s/key", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"),
@@ -112,7 +114,8 @@ def test_ssh_into_a_guest() -> None:
     ("command", "word"), [(("echo $HOME | wc",), "echo $HOME | wc"), (("echo", "a b", "$HOME"), "echo 'a b' '$HOME'")]
 )
 def test_ssh_with_a_command(command: tuple[str, ...], word: str) -> None:
-    argv = ssh_argv("n", IPv4Address("10.77.0.5"), key=Path("/k"), known_hosts=Path("/h"), user="ada", command=command)
+    way = through_namespace("n")
+    argv = ssh_argv(way, IPv4Address("10.77.0.5"), key=Path("/k"), known_hosts=Path("/h"), user="ada", command=command)
     assert argv[-5:] == ["-l", "ada", "--", "10.77.0.5", word]
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = (".ci", "benchmarks", "changelog.d", "docs", "examples", "setup", "src", "tests")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FRAGMENT = re.compile(r"[a-z0-9-]+\.(added|changed|fixed|removed)\.md")
-NEED = re.compile(r"(?P<package>[a-z0-9.+-]+)\s+(?P<proof>[a-z0-9-]+|/\S+)\s+(?P<why>\S.*)")
+NEED = re.compile(r"(?P<package>[a-z0-9.+-]+)\s+(?P<proof>[a-z0-9_-]+|/\S+)\s+(?P<why>\S.*)")
 
 
 def texts() -> Iterator[tuple[Path, str]]:
@@ -120,7 +120,7 @@ def test_needs_have_a_package_a_proof_and_a_reason() -> None:
 def test_every_dependency_has_its_reason_written_down() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    names = [re.match(r"[\w-]+", requirement)[0] for requirement in wanted]  # type: ignore[index]
+    names = [re.match(r"[\w.-]+", requirement)[0] for requirement in wanted]  # type: ignore[index]
     needs = (ROOT / "src" / "gridvisor" / "app" / "needs.txt").read_text()
     names += re.findall(r"^(?!#)(\S+)", needs, re.MULTILINE)
     page = (ROOT / "docs" / "decisions" / "0006-dependencies.md").read_text()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
 
-from gridvisor.app.capacity import check_disk, check_memory, outstanding_mib, room
-from gridvisor.app.host import Host, require_root
+from gridvisor.app.capacity import check_disk, check_memory, outstanding_mib
+from gridvisor.app.host import Host
 from gridvisor.app.image import base_image
 from gridvisor.app.machine import Machine
 from gridvisor.app.network import joined
@@ -20,7 +20,7 @@ from gridvisor.app.volumes import (
     users_of,
     wanted_volumes,
 )
-from gridvisor.core.errors import Refused
+from gridvisor.core.errors import Refused, Unsupported
 from gridvisor.core.files import write_whole
 from gridvisor.domain.model import Domain
 from gridvisor.identity.files import identity_files
@@ -30,9 +30,10 @@ from gridvisor.identity.tarball import write_identity
 from gridvisor.image.inspect import network_style
 from gridvisor.image.store import Image
 from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, State, VolumeUse
+from gridvisor.network.dom0 import Dom0Network
 from gridvisor.network.namespace import check_able
-from gridvisor.network.publish import check_free, forward
-from gridvisor.network.tap import add_tap, remove_tap
+from gridvisor.network.publish import check_free
+from gridvisor.network.wiring import Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Wish:
 
 def create_domain(wish: Wish, host: Host) -> DomainRow:
     """Boot a new domain; when it cannot be, nothing stays but its volumes."""
-    require_root()
+    host.make_ready()
     domain = wish.domain
     bus = host.bus
     wanted = wanted_volumes(domain)
@@ -59,17 +60,22 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
     with bus.step("kernel pack", where=domain.name):
         pack = host.pack()
     with bus.step("image", where=domain.name):
-        image = base_image(host, wish.image) if root_image_is_needed(wanted, host.places) else None
+        image = base_image(host, wish.image) if root_image_is_needed(wanted, host.pool) else None
     _check_disk(wish, wanted, image, host)
     with bus.step("volumes", where=domain.name):
-        volumes = attach(wanted, host.places, image)
+        volumes = attach(wanted, host.pool, image)
         _refuse_shared(volumes, host)
     with bus.step("identity", where=domain.name):
         machine = host.machines.settle(domain, host.network.subnet)
         identity_id = _write_identity(domain, machine, volumes, host)
     with joined(domain, machine, host) as nics, bus.step("domain", where=domain.name):
+        bridge = host.network.bridge_of(host.network.bridge)
+        wiring = host.network.wiring(
+            {nic.tap: bridge for nic in nics},
+            tuple(Published(port, machine.address, guest_port) for port, guest_port in wish.publish.items()),
+        )
         guest = Guest(
-            domain=domain,
+            domain=replace(domain, vifs=tuple(replace(vif, bridge=bridge) for vif in domain.vifs)),
             volumes=(
                 *volumes,
                 Attachment(VolumeUse.IDENTITY, machine.folder / "identity.tar", writable=False),
@@ -79,16 +85,9 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
             namespace=host.network.namespace if nics else None,
             address=str(machine.address) if nics else None,
             identity_id=identity_id,
-            before=tuple(
-                argv
-                for nic, vif in zip(nics, domain.vifs, strict=True)
-                for argv in add_tap(host.network.namespace, nic.tap, vif.bridge or host.network.bridge)
-            ),
-            companions=tuple(
-                forward(host.network.namespace, port, address=machine.address, guest_port=guest_port)
-                for port, guest_port in wish.publish.items()
-            ),
-            after=tuple(remove_tap(host.network.namespace, nic.tap) for nic in nics),
+            before=wiring.before,
+            companions=wiring.companions,
+            after=wiring.after,
         )
         return host.monitor.create(guest, paused=wish.paused)
 
@@ -103,28 +102,34 @@ def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host
             f"A domain '{domain.name}' exists already; it is {there.state}.",
             hint=f"gridvisor domain destroy {domain.name}, or another name: name=NAME",
         )
-    check_memory(domain.memory_mib, has=room(host.places.state), outstanding=outstanding_mib(rows))
-    if domain.vcpus > 1:
+    has = host.room()
+    outstanding = outstanding_mib(rows, overhead_mib=has.overhead_mib)
+    check_memory(domain.memory_mib, has=has, outstanding=outstanding)
+    if domain.vcpus > 1 and host.monitor.name == "uml":
         host.bus.warn(f"vcpus={domain.vcpus}: this monitor's kernel has one processor a guest; it gets 1.")
     if domain.kernel or domain.bootloader:
-        host.bus.note("kernel, ramdisk and bootloader are Xen's; this monitor boots guests with a kernel of its own")
+        host.bus.note("kernel, ramdisk and bootloader are left out: guests boot with a kernel of ours")
     for vif in domain.vifs:
         if vif.bridge not in (None, host.network.bridge):
             raise Refused(
                 f"There is no bridge '{vif.bridge}' in the network of this host's domains.",
                 hint=f"its bridge is '{host.network.bridge}'; leave the key out and it is taken",
             )
-    if domain.vifs:
+    if isinstance(host.network, Dom0Network):
+        if domain.dhcp or wish.publish:
+            what = "a lease of DHCP" if domain.dhcp else "published ports"
+            raise Unsupported(f"A single domain on Xen has no {what}.", hint="a site file has published ports")
+    elif domain.vifs:
         check_able()
     for port in wish.publish:
         check_free(port)
-    require_volumes(wanted, host.places)
+    require_volumes(wanted, host.pool)
 
 
 def _check_disk(wish: Wish, wanted: tuple[WantedVolume, ...], image: Image | None, host: Host) -> None:
     if not wish.overcommit:
-        size_bytes = missing_bytes(wanted, host.places, image.path.stat().st_size if image else 0)
-        check_disk(size_bytes, has=room(host.places.state), where=host.places.state)
+        size_bytes = missing_bytes(wanted, host.pool, image.path.stat().st_size if image else 0)
+        check_disk(size_bytes, has=host.room())
 
 
 def _refuse_shared(volumes: tuple[Attachment, ...], host: Host) -> None:

@@ -6,7 +6,6 @@ from gridvisor.app.host import Host
 from gridvisor.app.network import leave, remove_idle_network
 from gridvisor.app.volumes import users_of
 from gridvisor.monitor.protocol import NoSuchDomain
-from gridvisor.storage.files import FilePool, groups
 
 
 def destroy_domain(host: Host, name: str, *, volumes: bool) -> None:
@@ -29,8 +28,8 @@ def destroy_domain(host: Host, name: str, *, volumes: bool) -> None:
     if not volumes:
         return
     others = users_of(host.monitor)  # after a rename, a volume's name may be that of another domain
-    for group in groups(host.places):
-        pool = FilePool(host.places, group)
+    for group in host.groups():
+        pool = host.pool(group)
         for volume in pool.list():
             mine = volume.path in used or volume.name in (f"{name}-disk", f"{name}-swap")
             if mine and volume.path not in others:

@@ -6,11 +6,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 
 from gridvisor.app.capacity import GUEST_OVERHEAD_MIB, HOST_RESERVE_MIB, room
+from gridvisor.app.finding import Finding, Verdict
 from gridvisor.core.places import Places
 from gridvisor.core.units import counted, format_size
 from gridvisor.run.command import Command
@@ -18,24 +18,6 @@ from gridvisor.run.local import Local, clean_environment
 
 _GUEST_MIB = 96  # the smallest guest that our base image boots in
 _IMAGE_BYTES = 2 << 30  # an image, its packages and a kernel pack
-
-
-class Verdict(StrEnum):
-    """Whether a thing is as guests need it."""
-
-    GOOD = "ok"
-    MISSING = "missing"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; `mend` is the command that sets it right."""
-
-    what: str
-    verdict: Verdict
-    says: str
-    mend: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ import os
 import platform
 from datetime import UTC, datetime
 
-from gridvisor.app.capacity import outstanding_mib, room
+from gridvisor.app.capacity import outstanding_mib
 from gridvisor.app.host import Host
 
 
 def host_facts(host: Host) -> dict[str, object]:
     """The host, with `xl info`'s names where it has one for the thing."""
     rows = host.monitor.list()
-    has = room(host.places.state)
+    has = host.room()
     return {
         "host": platform.node(),
         "release": platform.release(),
@@ -23,7 +23,7 @@ def host_facts(host: Host) -> dict[str, object]:
         "free_disk_mib": has.disk_bytes >> 20,
         "monitor": host.monitor.name,
         "domains": len(rows),
-        "outstanding_memory": outstanding_mib(rows),
+        "outstanding_memory": outstanding_mib(rows, overhead_mib=has.overhead_mib),
         "subnet": str(host.network.subnet),
         "bridge": host.network.bridge,
         "state": str(host.places.state),

@@ -23,7 +23,7 @@ def ssh_command(host: Host, name: str, command: Sequence[str], *, connect_s: int
     if machine is None:
         raise GridvisorError(f"The keys of the machine '{name}' are gone.", hint="create the domain again")
     return ssh_argv(
-        guest.namespace,
+        host.network.way,
         IPv4Address(guest.address),
         key=access_key(host.places.state / "keys").private_path,
         known_hosts=machine.folder / "known_hosts",

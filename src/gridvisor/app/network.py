@@ -12,6 +12,7 @@ from gridvisor.domain.model import Domain
 from gridvisor.monitor.protocol import Nic, State
 from gridvisor.network.address import tap_name
 from gridvisor.network.dhcp import Dhcp, Lease
+from gridvisor.network.namespace import HostNetwork
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def joined(domain: Domain, machine: Machine, host: Host) -> Iterator[tuple[Nic, 
         with host.network.users():
             with host.bus.step("network", where=domain.name):
                 host.network.ensure()
-                if domain.dhcp:
+                if domain.dhcp and isinstance(host.network, HostNetwork):
                     name = (domain.hostname or domain.name).partition(".")[0].replace("_", "-")
                     Dhcp(host.network).add(Lease(machine.macs[0], machine.address, name))
             yield tuple(Nic(mac, tap_name(host.places.tag, mac, 0)) for mac in machine.macs)
@@ -36,9 +37,13 @@ def joined(domain: Domain, machine: Machine, host: Host) -> Iterator[tuple[Nic, 
 
 def leave(machine: Machine, host: Host) -> None:
     """Give back the machine's lease."""
-    Dhcp(host.network).remove(machine.macs)
+    if isinstance(host.network, HostNetwork):
+        Dhcp(host.network).remove(machine.macs)
 
 
 def remove_idle_network(host: Host) -> None:
     """Remove the network when no domain is left to use it."""
-    host.network.remove_if_idle(lambda: any(row.state is not State.CRASHED for row in host.monitor.list()))
+    here = host.network.namespace
+    host.network.remove_if_idle(
+        lambda: any(row.namespace == here and row.state is not State.CRASHED for row in host.monitor.list())
+    )

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gridvisor.core.errors import Refused, Unsupported
-from gridvisor.core.places import Places
 from gridvisor.domain.model import Disk, DiskFormat, Domain
 from gridvisor.image.inspect import require_ext4
 from gridvisor.image.store import Image
 from gridvisor.monitor.protocol import Attachment, Monitor, State, VolumeUse
-from gridvisor.storage.files import FilePool
-from gridvisor.storage.pool import NoSuchVolume, Volume
+from gridvisor.storage.pool import NoSuchVolume, Volume, VolumePool
 
 SWAP_BYTES = 256 << 20  # a swap volume that the configuration names and nobody has made yet
+
+Pools = Callable[[str], VolumePool]
+"""The pool of a group."""
 
 _LOGICAL_VOLUME = re.compile(r"(?:/dev/)?(?P<group>[^/]+)/(?P<name>[^/]+)")
 _SWAP_SIGNATURE = (b"SWAPSPACE2", 4096 - 10)  # mkswap(8): at the end of the first page
@@ -76,26 +77,26 @@ def _use_of_file(file: Path) -> VolumeUse:
         raise Refused(f"'{file}' cannot be read as a disk: {error.strerror}.") from error
 
 
-def missing_bytes(wanted: Sequence[WantedVolume], places: Places, image_bytes: int) -> int:
+def missing_bytes(wanted: Sequence[WantedVolume], pools: Pools, image_bytes: int) -> int:
     """How large the volumes that are to be made can grow."""
-    missing = [volume for volume in wanted if volume.group and not _pool(places, volume).find(volume.name or "")]
+    missing = [volume for volume in wanted if volume.group and not _pool(pools, volume).find(volume.name or "")]
     return sum(image_bytes if volume.use is VolumeUse.ROOT else SWAP_BYTES for volume in missing)
 
 
-def require_volumes(wanted: Sequence[WantedVolume], places: Places) -> None:
+def require_volumes(wanted: Sequence[WantedVolume], pools: Pools) -> None:
     """Raise Refused unless each volume is there, or is one that can be made, and a root in a file is an ext4.
 
     A missing data volume is none of those: nobody knows how large it should be.
     """
     for volume in wanted:
         if volume.file is None:
-            _find(volume, places)
+            _find(volume, pools)
         elif volume.use is VolumeUse.ROOT:
             require_ext4(volume.file)
 
 
-def _find(wanted: WantedVolume, places: Places) -> Volume | None:
-    volume = _pool(places, wanted).find(wanted.name or "")
+def _find(wanted: WantedVolume, pools: Pools) -> Volume | None:
+    volume = _pool(pools, wanted).find(wanted.name or "")
     if volume is None and wanted.use is VolumeUse.DATA:
         raise Refused(
             f"There is no volume '{wanted.group}/{wanted.name}'.",
@@ -104,17 +105,17 @@ def _find(wanted: WantedVolume, places: Places) -> Volume | None:
     return volume
 
 
-def attach(wanted: Sequence[WantedVolume], places: Places, image: Image | None) -> tuple[Attachment, ...]:
+def attach(wanted: Sequence[WantedVolume], pools: Pools, image: Image | None) -> tuple[Attachment, ...]:
     """The volumes, made where they are missing: the root as a clone of `image`, swap empty."""
-    return tuple(_attach(volume, places, image) for volume in wanted)
+    return tuple(_attach(volume, pools, image) for volume in wanted)
 
 
-def _attach(wanted: WantedVolume, places: Places, image: Image | None) -> Attachment:
+def _attach(wanted: WantedVolume, pools: Pools, image: Image | None) -> Attachment:
     if wanted.file is not None:
         return Attachment(wanted.use, wanted.file, wanted.disk.writable)
-    pool = _pool(places, wanted)
+    pool = _pool(pools, wanted)
     name = wanted.name or ""
-    volume = _find(wanted, places)
+    volume = _find(wanted, pools)
     if volume is None:
         volume = pool.create(name, SWAP_BYTES) if wanted.use is VolumeUse.SWAP else pool.clone(name, _needed(image))
     # A clone is always written to, if only by UML when it makes the file; the guest's own mount obeys the mode.
@@ -122,25 +123,25 @@ def _attach(wanted: WantedVolume, places: Places, image: Image | None) -> Attach
     return Attachment(wanted.use, volume.path, writable, volume.backing)
 
 
-def root_image_is_needed(wanted: Sequence[WantedVolume], places: Places) -> bool:
+def root_image_is_needed(wanted: Sequence[WantedVolume], pools: Pools) -> bool:
     """True when the root volume is to be made, so that an image must be there to clone."""
     return any(
         volume.use is VolumeUse.ROOT
         and volume.group is not None
-        and _pool(places, volume).find(volume.name or "") is None
+        and _pool(pools, volume).find(volume.name or "") is None
         for volume in wanted
     )
 
 
 def users_of(monitor: Monitor) -> dict[Path, str]:
     """Which live domain uses which file as a disk."""
-    live = [row.name for row in monitor.list() if row.state is not State.CRASHED]
+    live = [row.name for row in monitor.list() if row.ours and row.state is not State.CRASHED]
     return {volume.path: name for name in live for volume in monitor.guest(name).volumes}
 
 
-def remove_volume(places: Places, monitor: Monitor, label: str) -> None:
+def remove_volume(pools: Pools, monitor: Monitor, label: str) -> None:
     """Remove a volume of our pools. Raises NoSuchVolume, or Refused while a domain uses it."""
-    pool, name = FilePool(places, label.partition("/")[0]), label.partition("/")[2]
+    pool, name = pools(label.partition("/")[0]), label.partition("/")[2]
     volume = pool.find(name)
     if volume is None:
         raise NoSuchVolume(label)
@@ -155,5 +156,5 @@ def _needed(image: Image | None) -> Path:
     return image.path
 
 
-def _pool(places: Places, volume: WantedVolume) -> FilePool:
-    return FilePool(places, volume.group or "")
+def _pool(pools: Pools, volume: WantedVolume) -> VolumePool:
+    return pools(volume.group or "")

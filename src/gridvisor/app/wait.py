@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from gridvisor.app.host import Host
 from gridvisor.app.login import ssh_command
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import Refused, SystemSaidNo
 from gridvisor.monitor.last_words import last_words
-from gridvisor.monitor.protocol import State
+from gridvisor.monitor.protocol import NoSuchDomain, State
 from gridvisor.run.command import Command
 from gridvisor.run.local import Local
 
@@ -22,12 +21,13 @@ def wait_for_ssh(host: Host, name: str, *, timeout_s: float) -> None:
     """
     if host.monitor.guest(name).address is None:
         raise Refused(f"'{name}' has no network interface to wait for.", hint="leave --wait out, or add a vif")
-    log = host.monitor.console(name).log
 
     def answers() -> None:
         row = next((row for row in host.monitor.list() if row.name == name), None)
         if row is None or row.state is State.CRASHED:
-            raise SystemSaidNo(f"The guest '{name}' {'crashed' if row else 'ended'}. It said last:\n{_last(log)}")
+            raise SystemSaidNo(
+                f"The guest '{name}' {'crashed' if row else 'ended'}. It said last:\n{_last(host, name)}"
+            )
         argv = ssh_command(host, name, ["true"], connect_s=1)
         if Local().run(Command(tuple(argv)), timeout_s=10, check=False).status:
             raise NotYet("sshd does not let us in yet")
@@ -46,8 +46,8 @@ def wait_until_gone(host: Host, names: Sequence[str], *, timeout_s: float) -> No
     wait_until("the end of the domains", gone, Deadline.after(timeout_s), every_s=0.1)
 
 
-def _last(log: Path) -> str:
+def _last(host: Host, name: str) -> str:
     try:
-        return last_words(log.read_text(errors="replace"))
-    except OSError:
+        return last_words(host.monitor.console_log(name).decode(errors="replace"))
+    except (OSError, NoSuchDomain):
         return "    (its console log is gone)"

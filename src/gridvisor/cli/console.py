@@ -13,12 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gridvisor.core.errors import GridvisorError
+from gridvisor.monitor.protocol import ConsoleCommand, ConsoleFiles
 from gridvisor.monitor.uml.monitor import connect
 
 LEAVE = b"\x1d"  # ctrl-], as with `xl console` and virsh
 
 
-def attach(path: Path) -> None:
+def attach(console: ConsoleFiles | ConsoleCommand) -> None:
+    """Attach the console of a guest, as its monitor says; a command takes our place."""
+    if isinstance(console, ConsoleCommand):
+        os.execvp(console.argv[0], console.argv)
+    _copy(console.socket)
+
+
+def _copy(path: Path) -> None:
     """Copy bytes both ways. Without a terminal, only what the guest says is copied, until it ends or we are ended."""
     typing = sys.stdin.isatty()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console, _raw(typing):

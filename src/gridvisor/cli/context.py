@@ -28,10 +28,10 @@ def places() -> Places:
     return Places.of(os.environ, uid=os.geteuid())
 
 
-def open_host(*, run: str | None = None, sink: Sink | None = None) -> Host:
+def open_host(*, run: str | None = None, sink: Sink | None = None, monitor: str = "uml") -> Host:
     """The host that commands act on. With `run`, the verb's name, its events are kept in a run folder as well.
 
-    `sink` shows progress in place of the lines on stderr.
+    `sink` shows progress in place of the lines on stderr; `monitor` is the URI of another monitor than this machine's.
 
     Raises Refused for a user who would look at folders of their own, while domains are root's.
     """
@@ -43,4 +43,9 @@ def open_host(*, run: str | None = None, sink: Sink | None = None) -> Host:
     if run is not None and os.geteuid() == 0:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         sinks.append(JsonLines(places().state / "runs" / f"{stamp}-{run}-{os.getpid()}" / "events.jsonl"))
-    return Host(places(), Bus(*sinks), mirror_uri=os.environ.get("GRIDVISOR_MIRROR"))
+    host = Host(places(), Bus(*sinks), mirror_uri=os.environ.get("GRIDVISOR_MIRROR"))
+    if monitor == host.uri:
+        return host
+    from gridvisor.app.xen_host import host_at
+
+    return host_at(host, monitor)

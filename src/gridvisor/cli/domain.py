@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import time
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,10 +17,13 @@ from gridvisor.cli.context import Output, open_host, places
 from gridvisor.cli.table import xl_list
 from gridvisor.core.errors import Refused, Unsupported
 
+if TYPE_CHECKING:
+    from gridvisor.app.host import Host
+    from gridvisor.monitor.xen.monitor import XenMonitor
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Create and steer domains (virtual machines) as `xl` does.",
     epilog="Begin with: gridvisor domain create --wait examples/vm1.cfg",
 )
 
@@ -30,8 +34,23 @@ def _names() -> list[str]:
     return DomainFolders(places()).names()
 
 
+_MONITOR: ContextVar[str] = ContextVar("monitor")  # the URI that this command line names
+
+
+@app.callback()
+def domain(
+    monitor: Annotated[
+        str, typer.Option("--monitor", metavar="URI", envvar="GRIDVISOR_MONITOR", help="uml, xen, xen+ssh://…, or box.")
+    ] = "uml",
+) -> None:
+    """Create and steer domains (virtual machines) as `xl` does."""
+    _MONITOR.set(monitor)
+
+
 Name = Annotated[str, typer.Argument(help="The domain's name.", autocompletion=_names)]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="What to print.")]
+Mib = Annotated[int, typer.Argument(metavar="MIB", min=1)]
+StateFile = Annotated[str, typer.Argument(metavar="FILE", help="Its path in dom0.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="How long --wait waits.")]
 
 
@@ -68,7 +87,7 @@ def create(
     from gridvisor.domain.config import load_config
 
     read = load_config(file, _variables(settings or []))
-    host = open_host(run="create")
+    host = _host(run="create")
     for warning in read.warnings:
         host.bus.warn(f"{warning.span}: {warning.text}")
     name = read.domain.name
@@ -79,7 +98,7 @@ def create(
     if console:
         from gridvisor.cli.console import attach
 
-        attach(host.monitor.console(name).socket)
+        attach(host.monitor.console(name))
     elif wait and not paused:
         with host.bus.step("ssh answers", where=name):
             wait_for_ssh(host, name, timeout_s=timeout_s)
@@ -97,7 +116,7 @@ def list_(
     """
     from gridvisor.monitor.protocol import NoSuchDomain
 
-    rows = [row for row in open_host().monitor.list() if name in (None, row.name)]
+    rows = [row for row in _host().monitor.list() if name in (None, row.name)]
     if name and not rows:
         raise NoSuchDomain(name)
     typer.echo(json.dumps([asdict(row) for row in rows], indent=2) if output is Output.JSON else xl_list(rows))
@@ -108,7 +127,7 @@ def console(name: Name) -> None:
     """Attach the console of a domain; ctrl-] leaves it."""
     from gridvisor.cli.console import attach
 
-    attach(open_host().monitor.console(name).socket)
+    attach(_host().monitor.console(name))
 
 
 @app.command(
@@ -126,20 +145,20 @@ def ssh(
     from gridvisor.app.login import ssh_command
 
     words = command[1:] if command and command[0] == "--" else command or []
-    argv = ssh_command(open_host(), name, words)
+    argv = ssh_command(_host(), name, words)
     os.execvp(argv[0], argv)
 
 
 @app.command(epilog="Example: gridvisor domain pause vm1")
 def pause(name: Name) -> None:
     """Hold a domain: its processor stops, its memory stays."""
-    open_host().monitor.pause(name)
+    _host().monitor.pause(name)
 
 
 @app.command(epilog="Example: gridvisor domain unpause vm1")
 def unpause(name: Name) -> None:
     """Let a paused domain go on."""
-    open_host().monitor.unpause(name)
+    _host().monitor.unpause(name)
 
 
 @app.command(epilog="Example: gridvisor domain shutdown --wait vm1")
@@ -152,7 +171,7 @@ def shutdown(
     """Ask domains to power off in good order."""
     from gridvisor.app.wait import wait_until_gone
 
-    host = open_host()
+    host = _host()
     wanted = [row.name for row in host.monitor.list() if row.state == "running"] if every else names or []
     if not wanted and not every:
         raise Refused("No domain was named.", hint="gridvisor domain shutdown NAME, or --all")
@@ -165,7 +184,7 @@ def shutdown(
 @app.command(epilog="Example: gridvisor domain reboot vm1")
 def reboot(name: Name) -> None:
     """Ask a domain to reboot in good order."""
-    open_host().monitor.reboot(name)
+    _host().monitor.reboot(name)
 
 
 @app.command(epilog="Example: gridvisor domain destroy --volumes vm1")
@@ -179,7 +198,7 @@ def destroy(
     """
     from gridvisor.app.destroy import destroy_domain
 
-    destroy_domain(open_host(run="destroy"), name, volumes=volumes)
+    destroy_domain(_host(run="destroy"), name, volumes=volumes)
 
 
 @app.command(epilog="Example: gridvisor domain rename vm1 web")
@@ -187,7 +206,7 @@ def rename(name: Name, new_name: Annotated[str, typer.Argument(help="The name th
     """Give a domain another name; the guest's own host name stays."""
     from gridvisor.app.rename import rename_domain
 
-    rename_domain(open_host(), name, new_name)
+    rename_domain(_host(), name, new_name)
 
 
 @app.command(epilog="Example: gridvisor domain info vm1")
@@ -198,7 +217,7 @@ def info(
     """Tell about the host as `xl info` does, or about one domain."""
     from gridvisor.app.info import domain_facts, host_facts
 
-    host = open_host()
+    host = _host()
     facts = domain_facts(host, name) if name else host_facts(host)
     if output is Output.JSON:
         typer.echo(json.dumps(facts, indent=2))
@@ -216,7 +235,7 @@ def top(
     from gridvisor.app.usage import usage
     from gridvisor.cli.table import columns
 
-    host = open_host()
+    host = _host()
     live = sys.stdout.isatty()
     looks = iterations or (0 if live else 1)
     before, count = host.monitor.list(), 0
@@ -233,18 +252,60 @@ def top(
             return
 
 
-@app.command("mem-set", hidden=True)
-@app.command("mem-max", hidden=True)
-@app.command("vcpu-set", hidden=True)
-@app.command("save", hidden=True)
-@app.command("restore", hidden=True)
-@app.command("migrate", hidden=True)
-def not_here(context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
-    """A verb of `xl` that this monitor has no means for."""
+@app.command("mem-set", epilog="Example: gridvisor domain mem-set vm1 192")
+def mem_set(name: Name, memory_mib: Mib) -> None:
+    """Give a domain that much memory, of what it may have at most. Its kernel is asked, and takes a moment."""
+    _xen("mem-set").set_memory(name, memory_mib)
+
+
+@app.command("mem-max", epilog="Example: gridvisor domain mem-max vm1 256")
+def mem_max(name: Name, memory_mib: Mib) -> None:
+    """Say how much memory a domain may have at most."""
+    _xen("mem-max").set_max_memory(name, memory_mib)
+
+
+@app.command("vcpu-set", epilog="Example: gridvisor domain vcpu-set vm1 2")
+def vcpu_set(name: Name, vcpus: Annotated[int, typer.Argument(metavar="NUMBER", min=1)]) -> None:
+    """Give a domain more or fewer processors. It has at most those that it was started with."""
+    _xen("vcpu-set").set_vcpus(name, vcpus)
+
+
+@app.command(epilog="Example: gridvisor domain autostart vm1")
+def autostart(
+    name: Name, off: Annotated[bool, typer.Option("--off", help="Leave it down when dom0 boots.")] = False
+) -> None:
+    """Have dom0 create a domain again whenever it boots."""
+    _xen("autostart").autostart(name, on=not off)
+
+
+@app.command(epilog="Example: gridvisor domain save vm1 /var/lib/xen/vm1.save")
+def save(name: Name, file: StateFile) -> None:
+    """Write a domain, with its memory, to a file, and end it. Its disks stay as they are until it is restored."""
+    _xen("save").save(name, file)
+
+
+@app.command(epilog="Example: gridvisor domain restore /var/lib/xen/vm1.save")
+def restore(file: StateFile) -> None:
+    """Let a domain that was saved go on. The file stays; it is of no use once the domain has written to its disks."""
+    _xen("restore").restore(file)
+
+
+def _host(*, run: str | None = None) -> Host:
+    """The host that --monitor names."""
+    return open_host(run=run, monitor=_MONITOR.get())
+
+
+def _xen(verb: str) -> XenMonitor:
+    """The monitor, if it is Xen. Raises Unsupported for another one."""
+    from gridvisor.monitor.xen.monitor import XenMonitor
+
+    monitor = _host().monitor
+    if isinstance(monitor, XenMonitor):
+        return monitor
     raise Unsupported(
-        f"The monitor '{open_host().monitor.name}' cannot do '{context.info_name}': its guests keep the memory and the"
-        " processor that they were started with, and cannot be saved.",
-        hint="shut the domain down and create it again with other values, such as memory=512",
+        f"The monitor '{monitor.name}' cannot do '{verb}': its guests keep the memory and the processor that they were"
+        " started with, and cannot be saved.",
+        hint="shut the domain down and create it again with other values, such as memory=512; or --monitor box",
     )
 
 

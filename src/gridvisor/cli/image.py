@@ -124,13 +124,15 @@ def rm(names: Annotated[list[str], typer.Argument(help="Names or ids.", autocomp
 def gc() -> None:
     """Remove what is not needed.
 
-    That is: images that nobody uses and that have a newer one of the same name, old packages, and what killed builds
-    left.
+    That is: images that nobody uses and that have a newer one of the same name, packages, lists and frozen releases
+    that nobody has asked for in a month, and what killed builds left.
     """
     from gridvisor.app.image import images_in_use
+    from gridvisor.release.freeze import clear_old
 
     freed = open_host().images.gc(images_in_use(places()))
-    typer.echo(f"{counted(len(freed.removed), 'image')} removed, {format_size(freed.freed_bytes)} freed")
+    freed_bytes = freed.freed_bytes + clear_old(places())
+    typer.echo(f"{counted(len(freed.removed), 'image')} removed, {format_size(freed_bytes)} freed")
 
 
 def _facts(facts: dict[str, object]) -> dict[str, object]:

@@ -24,5 +24,5 @@ def build(
 
     Running guests keep the kernel that they have; guests that are created later get the new one.
     """
-    pack = open_host(run="kernel-build").pack(refresh=refresh)
+    pack = open_host(run="kernel-build").uml_pack(refresh=refresh)
     typer.echo(f"{pack.id}  {pack.version}  {pack.mode}")

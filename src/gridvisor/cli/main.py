@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gridvisor import __version__
-from gridvisor.cli import doctor, domain, image, kernel, report, site, snapshot, verify, volume
+from gridvisor.cli import doctor, domain, host, image, kernel, report, site, snapshot, verify, volume
 from gridvisor.core.errors import ExitCode, GridvisorError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 site.register(app)
 app.command("verify", epilog="Example: gridvisor verify examples/kiam.yaml --candidate CANDIDATE.yaml")(verify.verify)
 app.add_typer(domain.app, name="domain")
+app.add_typer(host.app, name="host")
 app.add_typer(image.app, name="image")
 app.add_typer(kernel.app, name="kernel")
 app.add_typer(report.app, name="report")

@@ -71,6 +71,10 @@ def register(app: typer.Typer) -> None:
 
 def up(
     site: SiteArgument = None,
+    monitor: Annotated[
+        str | None,
+        typer.Option("--monitor", metavar="URI", help="Where: uml, xen, xen+ssh://root@dom0, box; as the file says."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait.")] = 600,
 ) -> None:
@@ -80,17 +84,16 @@ def up(
     are left alone, unless a service has ended: that is started again. When all are well, nothing is done.
     """
     from gridvisor.app.site import up as story
-    from gridvisor.app.site.deployment import Deployment
-    from gridvisor.app.site.opening import keep_site_file, load_known_site, site_file
+    from gridvisor.app.site.opening import deployed, keep_site_file, load_known_site, site_file
 
     began_s = time.monotonic()
     file = site_file(places(), site)
     checked, machines = load_known_site(places(), file)
     if dry_run:
-        _show_plan(story.plan_up(Deployment(open_host(), checked, machines)))
+        _show_plan(story.plan_up(deployed(open_host(), checked, machines, monitor)))
         return
     with _board([machine.name for machine in machines]) as sink:
-        deployment = Deployment(open_host(run="up", sink=sink), checked, machines)
+        deployment = deployed(open_host(run="up", sink=sink), checked, machines, monitor)
         keep_site_file(deployment, file)
         steps = story.up(deployment, _show_plan, timeout_s=timeout_s)
     if steps:
@@ -219,7 +222,8 @@ def ssh(
     words = _words(command)
     if user != "root":
         words = ["runuser", "-l", user, "-c", subprocess.list2cmdline(words)] if words else ["su", "-", user]
-    os.execvp("nsenter", deployment.login_argv(found, words))
+    argv = deployment.login_argv(found, words)
+    os.execvp(argv[0], argv)
 
 
 def console(machine: MachineArgument, site: SiteOption = None) -> None:
@@ -229,7 +233,7 @@ def console(machine: MachineArgument, site: SiteOption = None) -> None:
 
     deployment = open_deployment(open_host(), site)
     name = deployment.domain_name(deployment.machine(machine))
-    attach(deployment.host.monitor.console(name).socket)
+    attach(deployment.host.monitor.console(name))
 
 
 def logs(

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from gridvisor.monitor.protocol import DomainRow, State
 
-_FLAGS = {State.RUNNING: "r-----", State.PAUSED: "--p---", State.SHUTDOWN: "---s--", State.CRASHED: "----c-"}
+_FLAGS = {
+    State.RUNNING: "r-----",
+    State.PAUSED: "--p---",
+    State.SHUTDOWN: "---s--",
+    State.CRASHED: "----c-",
+    State.DYING: "-----d",
+}
 
 
 def xl_list(rows: Iterable[DomainRow]) -> str:

@@ -66,7 +66,8 @@ def rm(label: Label) -> None:
     from gridvisor.app.volumes import remove_volume
 
     _parts(label)
-    remove_volume(places(), open_host().monitor, label)
+    host = open_host()
+    remove_volume(host.pool, host.monitor, label)
 
 
 def _parts(label: str) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from gridvisor.identity.model import HostKey
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """The key with which gridvisor logs in to guests; `public` is its line in authorized_keys."""
+    """A key of gridvisor's own: that with which it logs in to guests, or signs. `public` is its line for others."""
 
     private_path: Path
     public: str
@@ -37,6 +37,13 @@ def access_key(folder: Path) -> AccessKey:
     path = folder / "access_ed25519"
     _, public = _kept_key(path)
     return AccessKey(path, f"{public} gridvisor")
+
+
+def signing_key(folder: Path) -> AccessKey:
+    """The key with which verdicts are signed, made in `folder` the first time that it is asked for."""
+    path = folder / "signing_ed25519"
+    _, public = _kept_key(path)
+    return AccessKey(path, public)
 
 
 def host_key(folder: Path) -> HostKey:

@@ -20,10 +20,12 @@ from gridvisor.core.files import locked
 from gridvisor.core.places import Places
 from gridvisor.core.units import format_size
 from gridvisor.identity.network.style import NetworkStyle
+from gridvisor.image.base_tree import base_tree
 from gridvisor.image.inspect import has_init, network_style
+from gridvisor.image.mmdebstrap import ARCHIVES, begin, mmdebstrap, share_files, source_words
 from gridvisor.image.recipe import Recipe, content_id, recipe_id, write_tree_tar
 from gridvisor.image.store import Image, ImageStore
-from gridvisor.package.apt import Apt, PackageVersion, packages_in, source_line
+from gridvisor.package.apt import Apt, PackageVersion, packages_in
 from gridvisor.package.mirror import Mirror
 from gridvisor.run.command import Command, CommandFailed
 from gridvisor.run.target import Target
@@ -33,7 +35,6 @@ MKE2FS_TIMEOUT_S = 900
 # Tree and filesystem lie side by side for a moment, with packages and apt's lists: 0.7 GiB for the Debian base.
 BUILD_NEEDS_BYTES = 1 << 30
 
-_ARCHIVES = "/var/cache/apt/archives"
 _INSTALLED = "/var/lib/gridvisor-installed"
 _FORMAT = "'${Package} ${Version}\\n'"
 
@@ -57,12 +58,12 @@ def build_image(
         raise Refused("An image is built by root: its files belong to many users.", hint="sudo gridvisor image build")
     with bus.step(f"build image {recipe.name}"):
         try:
-            return _build(recipe, resolved, store=store, mirror=mirror, target=target, bus=bus)
+            return _build(recipe, resolved, store=store, apt=apt, mirror=mirror, target=target, bus=bus)
         except _Moved:
             bus.note("the mirror has newer packages than its lists of the last hours said; asking it again")
         apt.update(recipe.suite, force=True)
         resolved = apt.resolve(recipe.suite, recipe.packages)
-        return _build(recipe, resolved, store=store, mirror=mirror, target=target, bus=bus)
+        return _build(recipe, resolved, store=store, apt=apt, mirror=mirror, target=target, bus=bus)
 
 
 class _Moved(ToolOutput):
@@ -70,7 +71,14 @@ class _Moved(ToolOutput):
 
 
 def _build(
-    recipe: Recipe, resolved: Sequence[PackageVersion], *, store: ImageStore, mirror: Mirror, target: Target, bus: Bus
+    recipe: Recipe,
+    resolved: Sequence[PackageVersion],
+    *,
+    store: ImageStore,
+    apt: Apt,
+    mirror: Mirror,
+    target: Target,
+    bus: Bus,
 ) -> Image:
     image_id = content_id(recipe, resolved)
     with _full_disk_explained(store), locked(store.lock_path(image_id)):
@@ -81,8 +89,9 @@ def _build(
         _require_space(store)
         folder = store.new_build_folder(image_id)
         try:
+            base = base_tree(recipe, store=store, apt=apt, mirror=mirror, target=target, bus=bus)
             with bus.step("install packages", where=recipe.name):
-                installed = _install(recipe, folder, store=store, mirror=mirror, target=target)
+                installed = _install(recipe, folder, base=base, store=store, mirror=mirror, target=target)
             if recipe.repository is None:
                 _require_same(installed, resolved)
             else:
@@ -110,22 +119,16 @@ def _build(
 
 
 def _install(
-    recipe: Recipe, folder: Path, *, store: ImageStore, mirror: Mirror, target: Target
+    recipe: Recipe, folder: Path, *, base: Path | None, store: ImageStore, mirror: Mirror, target: Target
 ) -> set[tuple[str, str]]:
     """Names and versions of what mmdebstrap and the steps left in `folder`/tree."""
     tar = folder / "tree.tar"
     write_tree_tar(recipe.trees, tar)
     fetched = folder / "debs"
     fetched.mkdir()
-    target.run(
-        Command(mmdebstrap_argv(recipe, mirror, folder=folder, debs=store.debs), {"TMPDIR": str(folder)}),
-        timeout_s=BUILD_TIMEOUT_S,
-    )
-    # Renamed into the cache one by one: another build that reads the cache sees whole files only.
-    for deb in fetched.glob("*.deb"):
-        deb.replace(store.debs / deb.name)
-        os.utime(store.debs / deb.name)
-    shutil.rmtree(fetched)
+    argv = build_argv(recipe, mirror, folder=folder, debs=store.debs, base=base)
+    target.run(Command(argv, {"TMPDIR": str(folder)}), timeout_s=BUILD_TIMEOUT_S)
+    share_files(fetched, store.debs)
     tar.unlink()
     listed = folder / "tree" / _INSTALLED.lstrip("/")
     installed = {(words[0], words[1]) for line in listed.read_text().splitlines() if len(words := line.split()) == 2}
@@ -143,37 +146,50 @@ def _with_those_of(
     return tuple(known[one] for one in sorted(installed))
 
 
-def mmdebstrap_argv(recipe: Recipe, mirror: Mirror, *, folder: Path, debs: Path) -> tuple[str, ...]:
+def build_argv(
+    recipe: Recipe, mirror: Mirror, *, folder: Path, debs: Path, base: Path | None = None
+) -> tuple[str, ...]:
     """The words that make `folder`/tree of `recipe`, taking package files from `debs` and leaving all in `folder`/debs.
 
-    setpriv(1) ends mmdebstrap, and with it all that it started, when we are killed.
+    The tree begins with the archive `base`, if there is one.
     """
-    source = source_line(mirror, recipe.suite).strip()
-    hooks = [
-        f'--setup-hook=mkdir -p "$1{_ARCHIVES}"',
-        f"--setup-hook=sync-in {shlex.quote(str(debs))} {_ARCHIVES}",
-        # Some packages ask for this machine's whole name while they are installed, and fail when nobody knows it
-        # (nordugrid-arc-arex 7.0, for its test certificates). The guest's own /etc/hosts comes with its identity.
-        '--essential-hook=echo "127.0.0.1 localhost $(hostname).localdomain $(hostname)" >"$1/etc/hosts"',
+    return mmdebstrap(
+        mirror,
+        "--format=directory",
+        *(_from_nothing(recipe, debs) if base is None else _on_top_of(base, recipe, debs)),
         # Before the steps, which may remove packages again.
         f'--customize-hook=chroot "$1" dpkg-query -W --showformat={_FORMAT} >"$1{_INSTALLED}"',
-        f"--customize-hook=sync-out {_ARCHIVES} {shlex.quote(str(folder / 'debs'))}",
-        f'--customize-hook=rm -f "$1{_ARCHIVES}"/*.deb',
+        f"--customize-hook=sync-out {ARCHIVES} {shlex.quote(str(folder / 'debs'))}",
+        f'--customize-hook=rm -f "$1{ARCHIVES}"/*.deb',
         f"--customize-hook=tar-in {shlex.quote(str(folder / 'tree.tar'))} /",
         *(f'--customize-hook=chroot "$1" /bin/sh -euc {shlex.quote(step)}' for step in recipe.steps),
         # Lent to the chroot from this machine, and nothing for guests: the proxy may have a password.
         '--customize-hook=cd "$1/etc" && rm -f apt/apt.conf.d/99mmdebstrap resolv.conf hostname hosts',
         *(_NO_REPOSITORY if recipe.repository else ()),
-    ]
+        *(recipe.suite, str(folder / "tree"), *source_words(recipe, mirror)),
+    )
+
+
+def _from_nothing(recipe: Recipe, debs: Path) -> tuple[str, ...]:
+    # The files would be deleted once they are unpacked, and the folder that they are fetched to must not be empty.
+    skipped = "--skip=essential/unlink,download/empty"
+    return ("--variant=minbase", skipped, f"--include={','.join(recipe.packages)}", *begin("essential", debs))
+
+
+def _on_top_of(base: Path, recipe: Recipe, debs: Path) -> tuple[str, ...]:
+    """apt is that of this machine, as in mmdebstrap itself: it reads a repository that lies outside of the chroot."""
+    apt = (
+        "DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true LC_ALL=C.UTF-8 "
+        'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --no-install-recommends -o DPkg::Chroot-Directory="$1"'
+    )
     return (
-        *("setpriv", "--pdeathsig", "TERM", "--"),
-        *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"),
-        *(f"--aptopt={option}" for option in mirror.apt_options),
-        # The files would be deleted once they are unpacked, and the folder that they are fetched to must not be empty.
-        *("--skip=essential/unlink,download/empty", f"--include={','.join(recipe.packages)}"),
-        *hooks,
-        *(recipe.suite, str(folder / "tree"), source),
-        *((f"deb [trusted=yes] copy:{recipe.repository} ./",) if recipe.repository else ()),
+        "--variant=custom",
+        "--skip=download/empty,check/empty",
+        f'--setup-hook=tar -C "$1" -xf {shlex.quote(str(base))}',
+        *begin("setup", debs),
+        # What the repository has of the base is taken too.
+        *((f"--customize-hook={apt} dist-upgrade",) if recipe.repository else ()),
+        f"--customize-hook={apt} install {shlex.join(recipe.packages)}",
     )
 
 

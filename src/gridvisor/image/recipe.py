@@ -14,7 +14,7 @@ from gridvisor.core.errors import Refused
 from gridvisor.package.apt import PackageVersion
 
 # Changed whenever the same recipe and packages would give another image than before.
-FORMAT = 2
+FORMAT = 3
 SHOWN_DIGITS = 16
 
 _DATA = Path(__file__).parent / "base"
@@ -30,6 +30,9 @@ class Recipe:
 
     `repository` is a folder of package files with an index, called by what it holds: those of them that are newer than
     the suite's are taken.
+
+    `base` names those of `packages` that are installed first: what comes of them is kept, and all images of the same
+    base begin with it.
     """
 
     name: str
@@ -39,17 +42,20 @@ class Recipe:
     steps: tuple[str, ...] = field(default=(), kw_only=True)
     size_mib: int = field(default=2048, kw_only=True)
     repository: Path | None = field(default=None, kw_only=True)
+    base: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 def debian_13() -> Recipe:
     """The base that gridvisor ships: a whole Debian with systemd and sshd, which boots in seconds."""
+    packages = (
+        *("systemd-sysv", "udev", "dbus", "login", "passwd", "kmod", "e2fsprogs", "procps"),
+        *("openssh-server", "ca-certificates", "netbase", "iproute2", "iputils-ping"),
+    )
     return Recipe(
         "debian-13",
         "trixie",
-        packages=(
-            *("systemd-sysv", "udev", "dbus", "login", "passwd", "kmod", "e2fsprogs", "procps"),
-            *("openssh-server", "ca-certificates", "netbase", "iproute2", "iputils-ping"),
-        ),
+        packages=packages,
+        base=packages,
         trees=(_DATA / "tree",),
         steps=((_DATA / "trim.sh").read_text(),),
     )
@@ -74,6 +80,7 @@ def extended(
         steps=(*base.steps, *steps),
         size_mib=size_mib,
         repository=repository,
+        base=base.base,
     )
 
 

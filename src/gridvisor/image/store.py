@@ -57,6 +57,7 @@ class ImageStore:
     def __init__(self, places: Places) -> None:
         self.root = places.cache / "images"
         self.debs = places.cache / "debs"
+        self.bases = self.root / ".bases"
         self._locks = self.root / ".locks"
 
     def list(self) -> tuple[Image, ...]:

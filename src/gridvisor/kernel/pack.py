@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
+
+
+class Pack(Protocol):
+    """What a kernel pack of any kind has for guests."""
+
+    @property
+    def modules(self) -> Path:
+        """An ext4 image of what belongs on /lib/modules, to be attached read-only."""
 
 
 class Mode(StrEnum):

@@ -14,10 +14,11 @@ from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.core.events import Bus
 from gridvisor.core.files import locked, write_whole
 from gridvisor.core.places import Places
+from gridvisor.kernel.making import INIT, make_initramfs, make_modules
 from gridvisor.kernel.pack import KernelPack, Mode
 from gridvisor.package.apt import Apt, Candidate
 from gridvisor.package.mirror import mirror_of_this_machine
-from gridvisor.run.command import Command, CommandFailed, script
+from gridvisor.run.command import Command, CommandFailed
 from gridvisor.run.target import Target
 
 # Newest first. A mirror need not have them all.
@@ -30,10 +31,7 @@ FIRST_WITH_SECCOMP = (6, 16)
 
 # Part of a pack's id: count up when a pack is made differently from the same packages.
 _FORMAT = 1
-_INIT = Path(__file__).parent / "initramfs" / "init"
-_APPLETS = ("sh", "mount", "mkdir", "cat", "sleep", "sync", "tar", "dd", "mkswap", "swapon", "switch_root")
 _TIMEOUT_S = 300
-_BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Choice:
     @property
     def id(self) -> str:
         """The same for the same packages, init script and way of making."""
-        parts = (str(_FORMAT), _INIT.read_text(), *(f"{name} {self.packages[name].sha256}" for name in PACKAGES))
+        parts = (str(_FORMAT), INIT.read_text(), *(f"{name} {self.packages[name].sha256}" for name in PACKAGES))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -141,9 +139,9 @@ def _make(kernels: Path, choice: Choice, apt: Apt, target: Target) -> KernelPack
         shutil.rmtree(made.runtime / "usr/share")
         for link in ("lib", "lib64"):
             (made.runtime / link).symlink_to(f"usr/{link}")
-        _make_modules(made.runtime / "usr/lib/uml/modules", made.modules, target)
+        make_modules(made.runtime / "usr/lib/uml/modules", made.modules, target)
         shutil.rmtree(made.runtime / "usr/lib/uml/modules")
-        _make_initramfs(debs["busybox-static"], work / "scratch", made.initramfs, target)
+        make_initramfs(debs["busybox-static"], work / "scratch", made.initramfs, target)
         shutil.rmtree(work / "scratch")
         # Guests share the pack; nobody writes to it any more, and their sandboxes may run as another user.
         _run(target, "chmod", "-R", "a-w,a+rX,u+w", str(work))
@@ -152,41 +150,6 @@ def _make(kernels: Path, choice: Choice, apt: Apt, target: Target) -> KernelPack
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return replace(made, folder=kernels / choice.id)
-
-
-def _make_modules(tree: Path, image: Path, target: Target) -> None:
-    """Write `tree` into the ext4 file `image`, without mounting anything."""
-    words = ("-q", "-t", "ext4", "-b", str(_BLOCK), "-m", "0", "-O", "^has_journal,^resize_inode,^metadata_csum")
-    inodes, blocks = size_of_tree(tree)
-    _run(target, "mke2fs", *words, "-N", str(inodes), "-d", str(tree), str(image), str(blocks))
-
-
-def size_of_tree(tree: Path) -> tuple[int, int]:
-    """Inodes and 4 KiB blocks of an ext4 filesystem that `tree` fits in: its own need and a little more."""
-    sizes = [path.lstat().st_size for path in tree.rglob("*")]
-    data = sum(-(-size // _BLOCK) for size in sizes)
-    inodes = len(sizes) + 64
-    # 256 bytes an inode; group tables, extents of folders and bitmaps stay below a fiftieth.
-    return inodes, data + inodes * 256 // _BLOCK + data // 50 + 1024
-
-
-def _make_initramfs(busybox_deb: Path, scratch: Path, initramfs: Path, target: Target) -> None:
-    """Pack the init script and a static busybox as newc cpio (kernel: Documentation/driver-api/early-userspace)."""
-    tree = scratch / "tree"
-    for folder in ("bin", "dev", "proc", "sys", "new"):
-        (tree / folder).mkdir(parents=True)
-    _run(target, "dpkg", "-x", str(busybox_deb), str(scratch / "busybox"))
-    busybox = next((scratch / "busybox").glob("**/bin/busybox"), None)
-    if busybox is None:
-        raise ToolOutput(f"The package {busybox_deb} has no bin/busybox.")
-    busybox.rename(tree / "bin/busybox")
-    for applet in _APPLETS:
-        (tree / "bin" / applet).symlink_to("busybox")
-    shutil.copyfile(_INIT, tree / "init")
-    (tree / "init").chmod(0o755)
-    # Not compressed: 2 MB from the page cache, and boots with gzip were no faster.
-    pack = 'cd "$1" && find . | LC_ALL=C sort | cpio --quiet --create --format=newc --reproducible --owner=0:0 > "$2"'
-    target.run(script(pack, str(tree), str(initramfs)), timeout_s=_TIMEOUT_S)
 
 
 def _run(target: Target, *argv: str) -> None:

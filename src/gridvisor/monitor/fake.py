@@ -54,6 +54,9 @@ class FakeMonitor:
         self._find(name)
         del self._rows[name], self._guests[name]
 
+    def forget(self, name: str) -> None:
+        """See Monitor.forget. Nothing is kept."""
+
     def shutdown(self, name: str) -> None:
         """See Monitor.shutdown."""
         self._running(name)
@@ -84,6 +87,11 @@ class FakeMonitor:
         """See Monitor.console."""
         self._find(name)
         return ConsoleFiles(self._folder / f"{name}.sock", self._folder / f"{name}.log")
+
+    def console_log(self, name: str) -> bytes:
+        """See Monitor.console_log."""
+        log = self.console(name).log
+        return log.read_bytes() if log.exists() else b""
 
     def crash(self, name: str) -> None:
         """What a guest does whose kernel panics."""

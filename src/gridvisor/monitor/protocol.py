@@ -13,12 +13,13 @@ from gridvisor.domain.model import Domain
 
 
 class State(StrEnum):
-    """What a domain is doing; `xl list` prints the first four as one letter each."""
+    """What a domain is doing; `xl list` prints each as one letter."""
 
     RUNNING = "running"
     PAUSED = "paused"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
+    DYING = "dying"
 
 
 class VolumeUse(StrEnum):
@@ -75,7 +76,7 @@ class DomainRow:
 
     `cpu_s` is processor time used, `since_s` the start in seconds since the epoch; of its `memory_mib` the host has
     given it `held_mib` so far. `crashed_s` is when a crashed one did, None when nobody was there to see it; `namespace`
-    is that of its guest.
+    is that of its guest. A domain that is not `ours` is shown, and no verb touches it.
     """
 
     name: str
@@ -88,6 +89,7 @@ class DomainRow:
     held_mib: int = 0
     crashed_s: float | None = None
     namespace: str | None = None
+    ours: bool = True
 
 
 class NoSuchDomain(Refused):
@@ -122,6 +124,9 @@ class Monitor(Protocol):
     def destroy(self, name: str) -> None:
         """Stop a domain at once, as if its power failed, and forget it; its volumes stay."""
 
+    def forget(self, name: str) -> None:
+        """Remove what is kept of a domain of ours that has powered off; fine when there is nothing, or it runs."""
+
     def shutdown(self, name: str) -> None:
         """Ask the guest to power off; returns before it has."""
 
@@ -137,8 +142,11 @@ class Monitor(Protocol):
     def rename(self, name: str, new_name: str) -> None:
         """Give a domain another name. Raises Refused when it is taken."""
 
-    def console(self, name: str) -> ConsoleFiles:
-        """Where the console of a domain is."""
+    def console(self, name: str) -> ConsoleFiles | ConsoleCommand:
+        """How the console of a domain is attached."""
+
+    def console_log(self, name: str) -> bytes:
+        """All that the console of a domain has said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +155,11 @@ class ConsoleFiles:
 
     socket: Path
     log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleCommand:
+    """A console: a command of the host's that attaches it to a terminal, and the path there of the log."""
+
+    argv: tuple[str, ...]
+    log: str

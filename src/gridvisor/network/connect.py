@@ -1,4 +1,4 @@
-"""How ssh reaches a guest, whose network the machine itself has no route to."""
+"""How ssh reaches a guest, whose network the machine itself may have no route to."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from gridvisor.network.way import Way
 from gridvisor.run.ssh import known_hosts_options, option_words, path_option
 from gridvisor.run.wrapped import enter_netns
 
 
 def ssh_argv(
-    namespace: str,
+    way: Way,
     address: IPv4Address,
     *,
+    port: int = 22,
     key: Path,
     known_hosts: Path,
     user: str = "root",
     command: Sequence[str] = (),
     connect_timeout_s: int = 10,
 ) -> list[str]:
-    """The command line that opens ssh to a guest from the machine it runs on; ssh itself runs in the namespace.
+    """The command line that opens ssh to a guest, for a person or a pipe on this machine.
 
     Only our key and our `known_hosts` count, not the user's configuration, agent or other keys. As with ssh, a single
     word of `command` is a line for the guest's shell; several words arrive there as they are.
@@ -31,12 +33,15 @@ def ssh_argv(
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
         "BatchMode": "yes",
-        "ConnectTimeout": str(connect_timeout_s),
+        "ConnectTimeout": str(max(connect_timeout_s, way.patience_s)),
         "ServerAliveInterval": "15",
         "LogLevel": "ERROR",
         **known_hosts_options(known_hosts),
+        **({"ProxyCommand": way.proxy_command} if way.proxy_command else {}),
     }
-    words = [*enter_netns(namespace), "ssh", "-F", "none", *option_words(options), "-l", user, "--", str(address)]
+    other_port = ("-p", str(port)) if port != 22 else ()
+    there = [*option_words(options), *other_port, "-l", user, "--", str(address)]
+    words = [*way.enter, "ssh", "-F", "none", *there]
     if len(command) == 1:
         return [*words, command[0]]
     return [*words, shlex.join(command)] if command else words

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -19,11 +19,14 @@ from pathlib import Path
 
 from gridvisor.core.errors import Refused
 from gridvisor.core.events import Bus
-from gridvisor.core.files import locked, try_locked
 from gridvisor.core.places import Places
 from gridvisor.core.undo import Undo
 from gridvisor.network.address import gateway_of
 from gridvisor.network.links import Bridge, Link, missing, parse_links
+from gridvisor.network.publish import check_free
+from gridvisor.network.tenants import Tenants
+from gridvisor.network.way import Way, through_namespace
+from gridvisor.network.wiring import Published, Wiring, taps
 from gridvisor.run.command import Command, script
 from gridvisor.run.detached import Detached
 from gridvisor.run.local import Local
@@ -105,10 +108,30 @@ class HostNetwork:
         """Files of what runs in the network; every `*.pid` in it is a Detached process that `remove` ends."""
         return self.places.state / "networks" / self.name
 
+    @property
+    def way(self) -> Way:
+        """How this machine gets to the guests."""
+        return through_namespace(self.namespace)
+
+    def bridge_of(self, network: str) -> str:
+        """What the kernel calls the bridge of that one of the segments."""
+        return network
+
+    def wiring(self, bridges: dict[str, str], published: tuple[Published, ...]) -> Wiring:
+        """For a guest with these taps, each on a bridge: its keeper makes them and removes them."""
+        return taps(self.namespace, bridges, published)
+
+    def require_free(self, port: int) -> None:
+        """Raise Refused when something listens at that port of 127.0.0.1."""
+        check_free(port)
+
+    def publish(self, published: Sequence[Published]) -> None:
+        """Nothing: a guest's keeper does it, by its wiring."""
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the network alone. Not to be held twice."""
-        with locked(self.folder.with_name(f"{self.name}.lock")):
+        with self._tenants.alone():
             yield
 
     def in_namespace(self, target: Target) -> Wrapped:
@@ -146,7 +169,7 @@ class HostNetwork:
     @contextmanager
     def users(self) -> Iterator[None]:
         """Keep `remove_if_idle` away: for whoever brings up the network and has no guest on it yet."""
-        with locked(self._users, shared=True):
+        with self._tenants.coming():
             yield
 
     def remove_if_idle(self, in_use: Callable[[], bool]) -> bool:
@@ -154,16 +177,15 @@ class HostNetwork:
 
         `in_use` tells whether a domain is there that may yet take its tap again, such as one that reboots just now.
         """
-        # Two that end the last two domains wait for one another here: else each could leave it to the other.
-        with self.lock(), try_locked(self._users) as nobody_comes:
+        with self._tenants.none_coming() as nobody_comes:
             if not nobody_comes or in_use() or any(tap.in_use for tap in self.taps()):
                 return False
             self._clear()
             return True
 
     @property
-    def _users(self) -> Path:
-        return self.folder.with_name(f"{self.name}.users.lock")
+    def _tenants(self) -> Tenants:
+        return Tenants(self.folder)
 
     @property
     def _inside(self) -> Wrapped:

@@ -69,8 +69,12 @@ class Detached:
             with suppress(ProcessLookupError):
                 os.killpg(pid, number)
             with suppress(TimedOut):
-                wait_until("the end of a process", self._gone, Deadline.after(grace_s), every_s=0.005)
+                self.wait_until_gone(Deadline.after(grace_s))
         self.pid_file.unlink(missing_ok=True)
+
+    def wait_until_gone(self, deadline: Deadline) -> None:
+        """Return when the process does not live. Raises TimedOut."""
+        wait_until("the end of a process", self._gone, deadline, every_s=0.005)
 
     def _gone(self) -> None:
         if self.pid() is not None:

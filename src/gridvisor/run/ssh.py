@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -92,6 +92,10 @@ class Ssh:
         if any(isinstance(word, Secret) for word in words):
             remote = Secret(remote)
         return Command((*self.argv, remote), stdin=command.stdin)
+
+    def terminal(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The local command that runs `words` over there with a terminal, for a person."""
+        return (*("-tt" if word == "-T" else word for word in self.argv), shlex.join(words))
 
     def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
         """See Target.run."""

@@ -37,9 +37,13 @@ class FakePool:
         """See VolumePool.remove."""
         self._volumes.pop(checked_name(name), None)
 
+    def path_of(self, name: str) -> Path:
+        """See VolumePool.path_of."""
+        return self._folder / self._group / name
+
     def _put(self, name: str, size_bytes: int, backing: Path | None) -> Volume:
         if self.find(name) is not None:
             raise Refused(f"A volume '{self._group}/{name}' exists already.", hint="gridvisor volume list")
-        volume = Volume(self._group, name, self._folder / self._group / name, size_bytes, 0, backing)
+        volume = Volume(self._group, name, self.path_of(name), size_bytes, 0, backing)
         self._volumes[name] = volume
         return volume

@@ -59,6 +59,9 @@ class VolumePool(Protocol):
     def remove(self, name: str) -> None:
         """Remove a volume of ours; absent is fine, one that is not ours is Refused."""
 
+    def path_of(self, name: str) -> Path:
+        """Where the bytes of a volume of that name are, or would be."""
+
 
 def checked_name(name: str) -> str:
     """`name`, if a volume or a group may be called so. Raises Refused for one that could be a path or an option."""

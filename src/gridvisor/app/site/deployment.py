@@ -10,7 +10,7 @@ from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from gridvisor.app.host import Host
+from gridvisor.app.host import SITE_GROUP, Host
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import locked
 from gridvisor.identity.authority import Authority
@@ -18,12 +18,13 @@ from gridvisor.identity.keys import access_key
 from gridvisor.identity.site_secrets import SiteSecrets
 from gridvisor.monitor.protocol import DomainRow
 from gridvisor.network.connect import ssh_argv
+from gridvisor.network.dom0 import Dom0Network
 from gridvisor.network.namespace import HostNetwork
 from gridvisor.run.ssh import Ssh, socket_folder
-from gridvisor.run.wrapped import netns
+from gridvisor.run.wrapped import Wrapped
 from gridvisor.site.machine import Machine
 from gridvisor.site.model import Site
-from gridvisor.storage.files import FilePool
+from gridvisor.storage.pool import VolumePool
 
 SEPARATOR = "."
 REPOSITORIES = "repositories.json"  # the file of a site's folder that names them, by role
@@ -44,13 +45,13 @@ class Deployment:
 
     @property
     def pool_name(self) -> str:
-        """The group of the site's volumes; nobody's disk is called so by accident."""
-        return f"site.{self.site.site}"
+        """The group of the site's volumes."""
+        return f"{SITE_GROUP}{self.site.site}"
 
-    @property
-    def pool(self) -> FilePool:
+    @cached_property
+    def pool(self) -> VolumePool:
         """The volumes of the site and of nothing else."""
-        return FilePool(self.host.places, self.pool_name)
+        return self.host.pool(self.pool_name)
 
     @cached_property
     def authority(self) -> Authority:
@@ -71,18 +72,9 @@ class Deployment:
         return SiteSecrets(self.folder / "secrets")
 
     @cached_property
-    def network(self) -> HostNetwork:
-        """The site's own network: a bridge for each network of the site file, all in one namespace."""
-        (bridge, subnet), *more = self.site.networks.items()
-        return HostNetwork(
-            self.host.places,
-            f"site-{self.site.site}",
-            subnet=subnet,
-            bridge=bridge,
-            more=tuple(more),
-            target=self.host.target,
-            bus=self.host.bus,
-        )
+    def network(self) -> HostNetwork | Dom0Network:
+        """The site's own network: a bridge for each network of the site file, and no way out."""
+        return self.host.site_network(self.site.site, self.site.networks)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -122,7 +114,7 @@ class Deployment:
     def login_argv(self, machine: Machine, command: Sequence[str] = ()) -> list[str]:
         """The argv that opens ssh to the machine as root for a person: a shell, or `command`."""
         return ssh_argv(
-            self.network.namespace,
+            self.network.way,
             address_of(machine),
             key=access_key(self.host.places.state / "keys").private_path,
             known_hosts=self.folder_of(machine) / "known_hosts",
@@ -131,14 +123,16 @@ class Deployment:
 
     def ssh(self, machine: Machine, *, connect_timeout_s: int = 10) -> Ssh:
         """The machine as a place to run commands, as root; one connection serves many commands."""
+        way = self.network.way
         return Ssh(
             host=str(address_of(machine)),
             user="root",
             sockets=socket_folder({}, uid=0),
             identity=access_key(self.host.places.state / "keys").private_path,
             known_hosts=self.folder_of(machine) / "known_hosts",
-            connect_timeout_s=connect_timeout_s,
-            via=netns(self.host.target, self.network.namespace),
+            connect_timeout_s=max(connect_timeout_s, way.patience_s),
+            proxy_command=way.proxy_command,
+            via=Wrapped(self.host.target, way.enter, f"{self.host.target.name}@{self.network.namespace}"),
         )
 
 

@@ -41,6 +41,8 @@ def destroy(deployment: Deployment, *, keep_data: bool) -> None:
         with bus.step("end machines", where=where):
             for row in deployment.rows().values():
                 deployment.host.monitor.destroy(row.name)
+            for machine in deployment.machines:
+                deployment.host.monitor.forget(deployment.domain_name(machine))
         with bus.step("remove volumes", where=where):
             kept = data_volumes(deployment) if keep_data else ()
             for volume in deployment.pool.list():

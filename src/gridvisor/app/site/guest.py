@@ -15,11 +15,10 @@ from gridvisor.identity.keys import access_key, host_key, known_hosts_line, mach
 from gridvisor.identity.model import Identity, IdentityEntry, IdentityFile, IdentityLink, Interface
 from gridvisor.identity.network.style import NetworkStyle
 from gridvisor.image.store import Image
-from gridvisor.kernel.pack import KernelPack
+from gridvisor.kernel.pack import Pack
 from gridvisor.monitor.protocol import Attachment, Guest, Nic, VolumeUse
 from gridvisor.network.address import tap_name
-from gridvisor.network.publish import forward
-from gridvisor.network.tap import add_tap, remove_tap
+from gridvisor.network.wiring import Published
 from gridvisor.roles.context import (
     USERS_FROM_UID,
     AuthorityView,
@@ -114,22 +113,29 @@ def context_of(machine: Machine, deployment: Deployment) -> Context:
     )
 
 
-def guest_of(machine: Machine, deployment: Deployment, *, image: Image, pack: KernelPack, identity_id: str) -> Guest:
+def guest_of(machine: Machine, deployment: Deployment, *, image: Image, pack: Pack, identity_id: str) -> Guest:
     """The machine as its monitor boots it; the paths are those of volumes that may not be there yet."""
     network = deployment.network
     nics = tuple(Nic(nic.mac, tap_name(deployment.host.places.tag, nic.mac, 0)) for nic in machine.interfaces)
     volumes = tuple(_attachment(volume, deployment, image) for volume in site_volumes(machine))
+    wiring = network.wiring(
+        {nic.tap: network.bridge_of(card.network) for nic, card in zip(nics, machine.interfaces, strict=True)},
+        published_of(machine),
+    )
     return Guest(
         domain=Domain(
             name=deployment.domain_name(machine),
-            memory_mib=machine.memory_mib,
+            memory_mib=machine.memory_mib + deployment.host.kernel_mib,
             vcpus=machine.vcpus,
             hostname=machine.name,
             disks=tuple(
                 Disk(f"{deployment.pool_name}/{volume.name}", f"xvda{index}")
                 for index, volume in enumerate(site_volumes(machine), start=1)
             ),
-            vifs=tuple(Vif(mac=nic.mac, bridge=nic.network, ip=str(nic.address)) for nic in machine.interfaces),
+            vifs=tuple(
+                Vif(mac=nic.mac, bridge=network.bridge_of(nic.network), ip=str(nic.address))
+                for nic in machine.interfaces
+            ),
             on_crash=OnEnd.PRESERVE,  # so that it can be told which machine crashed, and when
         ),
         volumes=(
@@ -141,17 +147,15 @@ def guest_of(machine: Machine, deployment: Deployment, *, image: Image, pack: Ke
         namespace=network.namespace,
         address=str(address_of(machine)),
         identity_id=identity_id,
-        before=tuple(
-            argv
-            for nic, interface in zip(nics, machine.interfaces, strict=True)
-            for argv in add_tap(network.namespace, nic.tap, interface.network)
-        ),
-        companions=tuple(
-            forward(network.namespace, port, address=address_of(machine), guest_port=guest_port)
-            for port, guest_port in machine.publish.items()
-        ),
-        after=tuple(remove_tap(network.namespace, nic.tap) for nic in nics),
+        before=wiring.before,
+        companions=wiring.companions,
+        after=wiring.after,
     )
+
+
+def published_of(machine: Machine) -> tuple[Published, ...]:
+    """The machine's ports that are to answer on this machine."""
+    return tuple(Published(port, address_of(machine), guest_port) for port, guest_port in machine.publish.items())
 
 
 def identity_path(machine: Machine, deployment: Deployment) -> Path:

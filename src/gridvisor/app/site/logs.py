@@ -25,7 +25,10 @@ trap 'rm -rf "$PWD"' EXIT
 journalctl --boot --no-pager -o short-precise >journal.txt 2>&1 || :
 systemctl list-units --all --no-pager --full >units.txt 2>&1 || :
 systemctl --failed --no-pager --full >failed.txt 2>&1 || :
-systemd-analyze blame --no-pager >boot.txt 2>&1 || :
+# As systemd-analyze blame tells it, which takes seconds to do so (257 asks for each unit on its own).
+systemctl show --property=Id,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic '*.service' | awk -F= '
+    /^Id=/ {unit = $2} /^InactiveExit/ {began = $2}
+    /^ActiveEnter/ && $2 > began {printf "%8.3f s  %s\\n", ($2 - began) / 1e6, unit}' | sort -rn >boot.txt
 dpkg-query -W >packages.txt 2>&1 || :
 { uname -a; date; free; df -h; ip address; ip route; ps axo pid,ppid,user,rss,etime,args; } >machine.txt 2>&1 || :
 mkdir -p log && cp -r /var/log/. log/ 2>/dev/null || :
@@ -68,7 +71,7 @@ def _of_machine(machine: Machine, row: DomainRow | None, deployment: Deployment)
     if row is None:
         yield "not-running.txt", b"It has no domain.\n"
         return
-    yield "console.log", deployment.host.monitor.console(row.name).log.read_bytes()
+    yield "console.log", deployment.host.monitor.console_log(row.name)
     if row.state is not State.RUNNING:
         yield "not-running.txt", f"Its domain is {row.state}.\n".encode()
         return

@@ -9,6 +9,7 @@ from gridvisor.app.host import Host
 from gridvisor.app.site.addresses import keep_addresses, read_addresses
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.restoring import RESTORING, restored_from
+from gridvisor.app.xen_host import host_at
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
 from gridvisor.core.places import Places
@@ -19,6 +20,7 @@ from gridvisor.storage.snapshots import SnapshotStore
 
 DEFAULT_FILE = Path("site.yaml")
 _FILE = "site.yaml"
+_MONITOR = "monitor"
 _ROLES = "roles"
 
 
@@ -65,7 +67,22 @@ def _file_of(places: Places, site: str) -> Path:
 def open_deployment(host: Host, named: str | None) -> Deployment:
     """The site that `named` means (see `site_file`), read and checked. Raises InputError with all its problems."""
     site, machines = load_known_site(host.places, site_file(host.places, named))
-    return Deployment(host, site, machines)
+    return deployed(host, site, machines)
+
+
+def deployed(host: Host, site: Site, machines: tuple[Machine, ...], monitor: str | None = None) -> Deployment:
+    """The site where its machines run, as seen from `host`: where it was brought up before, else on the `monitor` of
+    that URI, else where its file says. Raises Refused when these are not the same."""
+    wanted = monitor or site.monitor
+    try:
+        kept = (host.places.state / "sites" / site.site / _MONITOR).read_text().strip()
+    except FileNotFoundError:
+        return Deployment(host_at(host, wanted), site, machines)
+    if wanted not in ("auto", kept):
+        raise Refused(
+            f"The site '{site.site}' runs on '{kept}', not on '{wanted}'.", hint=f"gridvisor destroy {site.site}"
+        )
+    return Deployment(host_at(host, kept), site, machines)
 
 
 def load_site_of(folder: Path) -> tuple[Site, tuple[Machine, ...]]:
@@ -86,13 +103,18 @@ def keep_site_file(deployment: Deployment, file: Path) -> None:
     folder = deployment.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keep_addresses(folder, deployment.machines)
+    write_whole(folder / _MONITOR, f"{deployment.host.uri}\n")
     if file.resolve().parent == folder.resolve():
         return
-    own, new = folder / _ROLES, folder / f".{_ROLES}"
+    own, new, old = folder / _ROLES, folder / f".{_ROLES}", folder / f".{_ROLES}.old"
     shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     if (file.parent / _ROLES).is_dir():
         shutil.copytree(file.parent / _ROLES, new, symlinks=True)
-    shutil.rmtree(own, ignore_errors=True)
+    # Moved aside, not removed: killed in between, the site has its old roles, or its new ones.
+    if own.is_dir():
+        own.rename(old)
     if new.is_dir():
         new.rename(own)
+    shutil.rmtree(old, ignore_errors=True)
     write_whole(folder / _FILE, file.read_bytes())

@@ -17,7 +17,6 @@ from gridvisor.monitor.last_words import last_words
 from gridvisor.monitor.protocol import State
 from gridvisor.run.command import Command, script
 from gridvisor.run.local import clean_environment
-from gridvisor.run.wrapped import enter_netns
 from gridvisor.site.machine import Machine
 
 _SSH_FAILED = 255
@@ -90,7 +89,11 @@ def ailment(machine: Machine, deployment: Deployment) -> str:
         return ""
     try:
         ssh = deployment.ssh(machine, connect_timeout_s=1)
-        said = ssh.run(Command.of("systemctl", "is-active", *units), timeout_s=_ASK_S, check=False)
+        said = ssh.run(
+            Command.of("systemctl", "is-active", *units),
+            timeout_s=max(_ASK_S, deployment.network.way.patience_s),
+            check=False,
+        )
     except GridvisorError:
         return "it does not answer"
     states = said.stdout.split()
@@ -111,7 +114,7 @@ def _watch(
     source = files("gridvisor.app.site").joinpath("ready.sh").read_text()
     ssh = deployment.ssh(machine, connect_timeout_s=1)
     process = subprocess.Popen(
-        (*enter_netns(deployment.network.namespace), *ssh.local(script(source, *words)).argv),
+        (*deployment.network.way.enter, *ssh.local(script(source, *words)).argv),
         env=clean_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -120,17 +123,17 @@ def _watch(
     )
     with process:
         try:
-            yield process, _lines(process)
+            yield process, _lines(process, max(_LOOK_S, deployment.network.way.patience_s / 4))
         finally:
             process.kill()
 
 
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
-    """Each line as it comes; None whenever a second passed without one."""
+def _lines(process: subprocess.Popen[bytes], look_s: float) -> Iterator[str | None]:
+    """Each line as it comes; None whenever `look_s` passed without one."""
     assert process.stdout is not None
     fd, rest = process.stdout.fileno(), b""
     while True:
-        if not select.select([fd], [], [], _LOOK_S)[0]:
+        if not select.select([fd], [], [], look_s)[0]:
             yield None
             continue
         data = os.read(fd, 65536)
@@ -146,7 +149,7 @@ def _require_alive(machine: Machine, deployment: Deployment) -> None:
         return
     said = "its console log is gone"
     if row is not None:
-        said = last_words(deployment.host.monitor.console(row.name).log.read_text(errors="replace"))
+        said = last_words(deployment.host.monitor.console_log(row.name).decode(errors="replace"))
     raise SystemSaidNo(f"The machine '{machine.name}' {'crashed' if row else 'ended'}. It said last:\n{said}")
 
 

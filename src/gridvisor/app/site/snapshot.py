@@ -12,7 +12,7 @@ from gridvisor.app.site.opening import load_site_of, open_deployment
 from gridvisor.app.site.quiet import NOTE, quiet
 from gridvisor.app.site.restoring import RESTORING, require_whole, restored_from
 from gridvisor.app.site.up import Recipes, up
-from gridvisor.core.errors import GridvisorError, Refused
+from gridvisor.core.errors import GridvisorError, Refused, Unsupported
 from gridvisor.core.files import write_whole
 from gridvisor.core.parallel import each
 from gridvisor.identity.keys import machine_id
@@ -20,6 +20,7 @@ from gridvisor.monitor.protocol import State
 from gridvisor.run.command import Command
 from gridvisor.site.check import CANDIDATE_ROLES
 from gridvisor.site.machine import Machine
+from gridvisor.storage.files import FilePool
 from gridvisor.storage.snapshots import Snapshot, SnapshotStore
 
 # What of the site's folder says what the site is. Keys and certificates are not rolled back: the CA must not give a
@@ -44,7 +45,8 @@ def take_snapshot(deployment: Deployment, name: str) -> Snapshot:
         store.require_new(name)
         deployment = open_deployment(deployment.host, where)
         running = _running(deployment)
-        volumes = deployment.pool.list()
+        pool = _pool(deployment)
+        volumes = pool.list()
         snapshot = Snapshot(
             name,
             deployment.site.site,
@@ -57,7 +59,7 @@ def take_snapshot(deployment: Deployment, name: str) -> Snapshot:
                 _copy(deployment.folder / file, folder / "files" / file)
             with bus.step("hold still", where=where), quiet(running, deployment), bus.step("copy disks", where=where):
                 names = [volume.name for volume in volumes]
-                each(names, lambda one: deployment.pool.save(one, folder / "volumes" / one), workers=_COPIES)
+                each(names, lambda one: pool.save(one, folder / "volumes" / one), workers=_COPIES)
     return store.find(name)
 
 
@@ -74,17 +76,18 @@ def restore_snapshot(deployment: Deployment, name: str, *, timeout_s: float) -> 
     bus = deployment.host.bus
     with deployment.held():
         snapshot = store.find(name)
+        pool = _pool(deployment)
         _require_images(deployment, snapshot, store.files_folder(name))
         write_whole(deployment.folder / RESTORING, name)
         with bus.step("end machines", where=site):
             for row in deployment.rows().values():
                 deployment.host.monitor.destroy(row.name)
         with bus.step("put disks back", where=site):
-            for volume in deployment.pool.list():
+            for volume in pool.list():
                 if volume.name not in snapshot.volumes:
-                    deployment.pool.remove(volume.name)
+                    pool.remove(volume.name)
             for volume_name in snapshot.volumes:
-                deployment.pool.load(volume_name, store.volume_folder(snapshot, volume_name))
+                pool.load(volume_name, store.volume_folder(snapshot, volume_name))
             for file in _FILES:
                 _copy(store.files_folder(name) / file, deployment.folder / file)
         (deployment.folder / RESTORING).unlink()
@@ -106,6 +109,13 @@ def remove_snapshot(deployment: Deployment, name: str) -> None:
         if restored_from(deployment.folder) == name:
             require_whole(deployment)
         SnapshotStore(deployment.host.places, deployment.site.site).remove(name)
+
+
+def _pool(deployment: Deployment) -> FilePool:
+    pool = deployment.pool
+    if not isinstance(pool, FilePool):
+        raise Unsupported(f"Snapshots of a site on '{deployment.host.uri}' cannot be taken yet.", hint="--monitor uml")
+    return pool
 
 
 def _running(deployment: Deployment) -> list[Machine]:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from gridvisor.app.capacity import GUEST_OVERHEAD_MIB, check_disk, check_site_memory, outstanding_mib, room
-from gridvisor.app.host import require_root
+from gridvisor.app.capacity import check_disk, check_site_memory, outstanding_mib
 from gridvisor.app.image import build
 from gridvisor.app.site.change import change_files
+from gridvisor.app.site.clock import set_clocks
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.guest import entries_of, guest_of, identity_path, known_hosts_of, site_volumes
+from gridvisor.app.site.guest import entries_of, guest_of, identity_path, known_hosts_of, published_of, site_volumes
 from gridvisor.app.site.plan import Act, Desired, Observed, Step, plan
 from gridvisor.app.site.ready import Halted, ailment, wait_until_ready
 from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
@@ -25,9 +25,8 @@ from gridvisor.core.parallel import each
 from gridvisor.identity.tarball import write_identity
 from gridvisor.image.recipe import Recipe, extended, recipe_id
 from gridvisor.image.store import Image
-from gridvisor.kernel.pack import KernelPack
+from gridvisor.kernel.pack import Pack
 from gridvisor.monitor.protocol import State, VolumeUse
-from gridvisor.network.publish import check_free
 from gridvisor.site.machine import Machine
 
 BOOTING = {Act.CREATE, Act.RESTORE, Act.REPLACE}
@@ -101,13 +100,14 @@ def up(
 ) -> tuple[Step, ...]:
     """Plan, `show` the plan and carry it out; on return the services of all machines answer.
 
-    With `only`, this is about the machines of these names alone.
+    With `only`, this is about the machines of these names alone. `timeout_s` is what they may take to boot and to
+    answer, once their images are built.
 
     When one machine fails, the others are not waited for any more; all failures are raised together, and the machines
     stay for a look. May be killed at any moment and called again.
     """
-    require_root()
-    deadline = Deadline.after(timeout_s)
+    if deployment.host.make_ready():
+        set_clocks(deployment.host)
     with deployment.held():
         require_whole(deployment)
         steps = tuple(step for step in plan_up(deployment) if only is None or step.name in only)
@@ -115,8 +115,10 @@ def up(
         _refuse_what_does_not_fit(deployment, steps)
         images = _images(deployment, steps)
         pack = deployment.host.pack()
+        deadline = Deadline.after(timeout_s)
         with deployment.network.users():
             deployment.network.ensure()
+            deployment.network.publish([one for machine in deployment.machines for one in published_of(machine)])
             work = _Work(deployment, images, pack, deadline, threading.Event())
             try:
                 each([step for step in steps if step.machine], work.carry_out, workers=_AT_ONCE)
@@ -130,7 +132,7 @@ def up(
 class _Work:
     deployment: Deployment
     images: dict[str, Image]
-    pack: KernelPack
+    pack: Pack
     deadline: Deadline
     failed: threading.Event
 
@@ -222,7 +224,7 @@ def _images(deployment: Deployment, steps: Iterable[Step]) -> dict[str, Image]:
 def _refuse_what_does_not_fit(deployment: Deployment, steps: Sequence[Step]) -> None:
     """Names, memory, disk and ports, before anything starts."""
     host = deployment.host
-    has = room(host.places.state)
+    has = host.room()
     booting = [step.machine for step in steps if step.machine and step.act in BOOTING]
     ending = {step.name for step in steps if step.act in BOOTING}
     rows = host.monitor.list()
@@ -237,8 +239,8 @@ def _refuse_what_does_not_fit(deployment: Deployment, steps: Sequence[Step]) -> 
     check_site_memory(
         {machine.name: machine.memory_mib for machine in booting},
         has=has,
-        outstanding=outstanding_mib([row for row in rows if row.name not in mine]),
-        freed_mib=sum(row.held_mib + GUEST_OVERHEAD_MIB for row in rows if row.name in mine),
+        outstanding=outstanding_mib([row for row in rows if row.name not in mine], overhead_mib=has.overhead_mib),
+        freed_mib=sum(row.held_mib + has.overhead_mib for row in rows if row.name in mine),
     )
     new_bytes = sum(
         (volume.size_mib or machine.role.size_mib) << 20
@@ -246,9 +248,9 @@ def _refuse_what_does_not_fit(deployment: Deployment, steps: Sequence[Step]) -> 
         for volume in site_volumes(machine)
         if deployment.pool.find(volume.name) is None
     )
-    check_disk(new_bytes, has=has, where=host.places.state)
+    check_disk(new_bytes, has=has)
     running = {row.name for row in rows if row.state is not State.CRASHED}
     for machine in booting:
         if deployment.domain_name(machine) not in running:
             for port in machine.publish:
-                check_free(port)
+                deployment.network.require_free(port)

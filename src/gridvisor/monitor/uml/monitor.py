@@ -99,6 +99,9 @@ class UmlMonitor:
         with self._folders.table():
             self._sweep(name, crashed_too=True)
 
+    def forget(self, name: str) -> None:
+        """See Monitor.forget. Nothing is kept: a domain's keeper removes what was made for it."""
+
     def shutdown(self, name: str) -> None:
         """See Monitor.shutdown."""
         self._control(name, "shutdown")
@@ -128,6 +131,10 @@ class UmlMonitor:
         """See Monitor.console."""
         folder = self._find(name).folder
         return ConsoleFiles(folder / "console.sock", folder / "console.log")
+
+    def console_log(self, name: str) -> bytes:
+        """See Monitor.console_log."""
+        return self.console(name).log.read_bytes()
 
     def guest(self, name: str) -> Guest:
         """See Monitor.guest."""
@@ -289,13 +296,20 @@ def _policies(guest: Guest) -> dict[str, str]:
 
 def _why_not(folder: Path, logs: Path, answer: str) -> GridvisorError:
     """What to raise for a guest that ended before its kernel ran: our tools' fault, or the kernel's own."""
-    texts = [folder / "console.log", *sorted(logs.glob(f"{folder.name}-*.console.log"), key=_changed_s)[-1:]]
-    said = next((path.read_text(errors="replace") for path in texts if path.exists()), "")
+    said = _console_of(folder, logs)
     why = answer or "its keeper died"
     message = f"The guest '{folder.name}' did not start ({why}). It said last:\n{last_words(said)}"
     if not said or said.startswith(("bwrap:", "nsenter:")):
         return GridvisorError(message, hint="gridvisor doctor")
     return SystemSaidNo(message)
+
+
+def _console_of(folder: Path, logs: Path) -> str:
+    """What a guest that has just ended said. Its keeper moves the log away meanwhile: it is looked for there last."""
+    with suppress(FileNotFoundError):
+        return (folder / "console.log").read_text(errors="replace")
+    kept = sorted(logs.glob(f"{folder.name}-*.console.log"), key=_changed_s)
+    return kept[-1].read_text(errors="replace") if kept else ""
 
 
 def _changed_s(path: Path) -> float:

@@ -1,0 +1,127 @@
+"""A Xen host as a host of domains: dom0 is this machine, or reached by ssh, or in a box on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from ipaddress import IPv4Network
+from urllib.parse import urlsplit
+
+from gridvisor.app.box import box_of
+from gridvisor.app.capacity import Room
+from gridvisor.app.host import BRIDGE, SITE_GROUP, SUBNET, Host
+from gridvisor.core.errors import Refused
+from gridvisor.kernel.xen import XenPack, xen_pack
+from gridvisor.monitor.protocol import Monitor
+from gridvisor.monitor.xen.monitor import XenMonitor
+from gridvisor.network.dom0 import Dom0Network
+from gridvisor.run.local import Local
+from gridvisor.run.ssh import Ssh, socket_folder
+from gridvisor.run.target import Target
+from gridvisor.storage.filling import Fill, filling
+from gridvisor.storage.lvm import LvmPool
+
+GROUP = "vg0"
+_SSH = "xen+ssh"
+
+
+class XenHost(Host):
+    """The Xen whose dom0 is `dom0()`; images, keys and what is known of sites stay on this machine.
+
+    `start` is called before guests are booted, and is true if it had guests go on that had stood still.
+    """
+
+    # Debian's kernel with its initramfs, against the kernel of User-Mode Linux: `free` in one guest and in the other.
+    kernel_mib = 48
+
+    def __init__(
+        self, of: Host, uri: str, *, dom0: Callable[[], Target], fill: Fill | None = None, start: Callable[[], bool]
+    ) -> None:
+        super().__init__(of.places, of.bus, mirror_uri=of.mirror_uri)
+        self.uri = uri
+        self._dom0 = dom0
+        self._fill = fill
+        self._start = start
+
+    @cached_property
+    def dom0(self) -> Target:
+        """dom0, as root."""
+        return self._dom0()
+
+    @cached_property
+    def _xen(self) -> XenMonitor:
+        return XenMonitor(self.dom0, self.pack)
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """See Host.monitor."""
+        return self._xen
+
+    def pack(self, *, refresh: bool = False) -> XenPack:
+        """See Host.pack."""
+        return xen_pack(self.places, self.bus, target=self.target, mirror_uri=self.mirror_uri, refresh=refresh)
+
+    @cached_property
+    def network(self) -> Dom0Network:
+        """See Host.network."""
+        return Dom0Network(self.places, "default", ((BRIDGE, SUBNET),), target=self.dom0)
+
+    def pool(self, group: str) -> LvmPool:
+        """See Host.pool. A site's group is one inside of our volume group, any other a volume group of its own."""
+        fill = self._fill or filling(self.dom0)
+        vg = GROUP if group.startswith(SITE_GROUP) else group
+        return LvmPool(self.dom0, vg, group, fill=fill, locks=self.places.state / "locks")
+
+    def groups(self) -> Sequence[str]:
+        """See Host.groups; of domains that are of no site."""
+        return (GROUP,)
+
+    def site_network(self, site: str, networks: Mapping[str, IPv4Network]) -> Dom0Network:
+        """See Host.site_network."""
+        return Dom0Network(self.places, f"site-{site}", tuple(networks.items()), target=self.dom0)
+
+    def room(self) -> Room:
+        """See Host.room."""
+        free_bytes = self.pool(GROUP).free_bytes()
+        # Beside its memory, Xen keeps page tables and a ring or two for each domain.
+        return Room(self._xen.free_mib(), free_bytes, f"volume group {GROUP}", reserve_mib=16, overhead_mib=4)
+
+    def make_ready(self) -> bool:
+        """See Host.make_ready."""
+        return self._start()
+
+
+def host_at(host: Host, uri: str) -> Host:
+    """The host that a monitor's URI names, seen from this machine; nothing is started.
+
+    'auto' and 'uml' are this machine, 'xen' its own Xen, 'box' the Xen in its box, and 'xen+ssh://root@host:port' that
+    of another machine. Raises Refused for anything else.
+    """
+    if uri == host.uri:
+        return host
+    if uri in ("auto", "uml"):
+        return Host(host.places, host.bus, mirror_uri=host.mirror_uri)
+    if uri == "xen":
+        return XenHost(host, uri, dom0=lambda: host.target, start=_nothing)
+    if uri == "box":
+        box = box_of(host)
+        return XenHost(host, uri, dom0=lambda: box.dom0, fill=box.fill, start=box.up)
+    dom0 = _ssh_of(uri)
+    return XenHost(host, uri, dom0=lambda: dom0, start=_nothing)
+
+
+def _nothing() -> bool:
+    return False
+
+
+def _ssh_of(uri: str) -> Ssh:
+    try:
+        told = urlsplit(uri)
+        port = told.port
+    except ValueError as error:
+        raise Refused(f"'{uri}' cannot be read: {error}.") from error
+    if told.scheme != _SSH or not told.hostname or told.path.strip("/") or told.query or told.password:
+        raise Refused(f"'{uri}' is not a monitor.", hint="auto, uml, xen, xen+ssh://root@dom0, or box")
+    sockets = socket_folder(os.environ if os.geteuid() else {}, uid=os.geteuid())
+    return Ssh(host=told.hostname, user=told.username, port=port, sockets=sockets, via=Local())

@@ -1,0 +1,66 @@
+"""The tree that images with the same base begin with: made once, and kept as an archive."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from pathlib import Path
+
+from gridvisor.core.events import Bus
+from gridvisor.core.files import locked
+from gridvisor.image.mmdebstrap import ARCHIVES, begin, mmdebstrap, share_files, source_words
+from gridvisor.image.recipe import Recipe, content_id
+from gridvisor.image.store import ImageStore
+from gridvisor.package.apt import Apt
+from gridvisor.package.mirror import Mirror
+from gridvisor.run.command import Command
+from gridvisor.run.target import Target
+
+TIMEOUT_S = 3600
+_KEPT_S = 86400  # another build may be about to read it
+
+
+def base_tree(recipe: Recipe, *, store: ImageStore, apt: Apt, mirror: Mirror, target: Target, bus: Bus) -> Path | None:
+    """The archive of the recipe's base as its suite has it now, made when it is not there; None for one without a base.
+
+    Raises CommandFailed with the last lines of mmdebstrap.
+    """
+    if not recipe.base:
+        return None
+    base = Recipe(f"{recipe.suite}-base", recipe.suite, packages=recipe.base)
+    archive = store.bases / f"{recipe.suite}-{content_id(base, apt.resolve(base.suite, base.packages))}.tar"
+    store.bases.mkdir(parents=True, exist_ok=True)
+    with locked(archive.with_suffix(".lock")):
+        if not archive.exists():
+            work = archive.with_suffix(".new")
+            work.unlink(missing_ok=True)
+            fetched = store.bases / f"{archive.stem}.debs"
+            fetched.mkdir(exist_ok=True)
+            with bus.step("install base", where=base.name):
+                argv = base_argv(base, mirror, archive=work, debs=store.debs, fetched=fetched)
+                target.run(Command(argv, {"TMPDIR": str(store.bases)}), timeout_s=TIMEOUT_S)
+            share_files(fetched, store.debs)
+            work.replace(archive)
+            for old in store.bases.glob(f"{recipe.suite}-*.tar"):  # of packages that the suite has no more
+                if time.time() - old.stat().st_mtime > _KEPT_S:
+                    old.unlink()
+        os.utime(archive)
+    return archive
+
+
+def base_argv(base: Recipe, mirror: Mirror, *, archive: Path, debs: Path, fetched: Path) -> tuple[str, ...]:
+    """The words that make the archive, leaving package files in the folder `fetched`."""
+    hooks = (
+        f"--customize-hook=sync-out {ARCHIVES} {shlex.quote(str(fetched))}",
+        f'--customize-hook=rm -f "$1{ARCHIVES}"/*.deb',
+    )
+    return mmdebstrap(
+        mirror,
+        # Lists stay: those who begin with this tree ask the mirror only whether there are newer ones.
+        *("--variant=minbase", "--format=tar", "--skip=essential/unlink,download/empty,cleanup/apt/lists"),
+        f"--include={','.join(base.packages)}",
+        *begin("essential", debs),
+        *hooks,
+        *(base.suite, str(archive), *source_words(base, mirror)),
+    )

@@ -1,0 +1,47 @@
+"""The words of mmdebstrap(1) that all builds have in common."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+from gridvisor.image.recipe import Recipe
+from gridvisor.package.apt import source_line
+from gridvisor.package.mirror import Mirror
+
+ARCHIVES = "/var/cache/apt/archives"
+
+
+def mmdebstrap(mirror: Mirror, *words: str) -> tuple[str, ...]:
+    """A command of mmdebstrap that ends, with all that it started, when we are killed (setpriv(1))."""
+    options = (f"--aptopt={option}" for option in mirror.apt_options)
+    return ("setpriv", "--pdeathsig", "TERM", "--", "mmdebstrap", "--mode=root", *options, *words)
+
+
+def begin(hook: str, debs: Path) -> tuple[str, ...]:
+    """What comes before packages: their files from `debs`; and, at that hook, the machine's name.
+
+    Some packages ask for this machine's whole name while they are installed, and fail when nobody knows it
+    (nordugrid-arc-arex 7.0, for its test certificates). The guest's own /etc/hosts comes with its identity.
+    """
+    return (
+        f'--setup-hook=mkdir -p "$1{ARCHIVES}"',
+        f"--setup-hook=sync-in {shlex.quote(str(debs))} {ARCHIVES}",
+        f'--{hook}-hook=echo "127.0.0.1 localhost $(hostname).localdomain $(hostname)" >"$1/etc/hosts"',
+    )
+
+
+def source_words(recipe: Recipe, mirror: Mirror) -> tuple[str, ...]:
+    """The sources of a recipe's packages, as lines of sources.list(5)."""
+    mine = (f"deb [trusted=yes] copy:{recipe.repository} ./",) if recipe.repository else ()
+    return (source_line(mirror, recipe.suite).strip(), *mine)
+
+
+def share_files(fetched: Path, debs: Path) -> None:
+    """Move package files into the cache, one by one: another build that reads it sees whole files only."""
+    for deb in fetched.glob("*.deb"):
+        deb.replace(debs / deb.name)
+        os.utime(debs / deb.name)
+    shutil.rmtree(fetched)

@@ -1,0 +1,1 @@
+"""A Xen host in QEMU, for a machine that has none."""

@@ -1,0 +1,1 @@
+"""Xen, driven with `xl` in its dom0."""
