@@ -34,7 +34,7 @@ def test_it_is_a_xen_host(box: Home) -> None:
     assert f"{facts['xen_major']}.{facts['xen_minor']}" == told["xen"]
     assert (told["state"], told["hardware"]["memory_mib"]) == ("running", 2048)
     assert 2000 <= int(facts["total_memory"]) <= 2048
-    assert dom0(box, "vgs --noheadings -o vg_name,vg_size --units m").split() == ["vg0", "4092.00m"]
+    assert dom0(box, "vgs --noheadings -o vg_size --units m vg0").split() == ["4092.00m"]
     assert "xenbr0" in dom0(box, "ip", "link", "show", "type", "bridge")
 
 
@@ -83,7 +83,7 @@ def test_what_was_kept_is_resumed_once(box: Home) -> None:
     box.ok("host", "box", "up", timeout_s=BOX_S)
     assert float(dom0(box, "cat", "/proc/uptime").split()[0]) < uptime_s
     assert dom0(box, "cat", "/root/note") == "later\n"
-    assert dom0(box, "lvs --noheadings -o lv_name vg0").split() == ["data"]
+    assert "data" in dom0(box, "lvs --noheadings -o lv_name vg0").split()
 
 
 def test_up_may_be_killed_while_it_boots(box: Home) -> None:

@@ -64,7 +64,7 @@ def test_a_second_up_finds_nothing_to_do(site: Home) -> None:
 
 
 def test_a_machine_that_is_gone_is_booted_again_with_its_disk(site: Home) -> None:
-    site.ok("ssh", "-s", "one", "se", "--", "touch", "/root/mark", timeout_s=60)
+    site.ok("ssh", "-s", "one", "se", "--", "touch /root/mark; sync", timeout_s=60)
     site.ok("domain", "--monitor", "box", "destroy", "one.se")
     site.ok("up", "one", timeout_s=UP_S)
     site.ok("ssh", "-s", "one", "se", "--", "test", "-e", "/root/mark")

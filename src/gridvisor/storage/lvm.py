@@ -25,7 +25,7 @@ TAG = "gridvisor"
 _MAKING = "gridvisor.making"  # on a volume that is not whole yet
 _GROUP, _BACKING = "gridvisor.group=", "gridvisor.image="
 _LVM_S = 120.0
-_FIELDS = "lv_name,lv_size,lv_tags,lv_attr,pool_lv,origin,data_percent"
+_FIELDS = "lv_name,lv_size,origin_size,lv_tags,lv_attr,pool_lv,origin,data_percent"
 _LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "$1"'
 # With the tag of what is being made, so that a killed run's volume is known for what it is, and replaced.
 _NEW = """\
@@ -61,10 +61,11 @@ _ZEROS, _ANYTHING = "assume_storage_prezeroed=1", "lazy_itable_init=1"
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A logical volume as `lvs` shows it."""
+    """A logical volume as `lvs` shows it; `room_bytes` are what it may take of its group, a snapshot's its changes."""
 
     name: str
     size_bytes: int
+    room_bytes: int
     tags: tuple[str, ...]
     attributes: str
     pool: str
@@ -95,7 +96,8 @@ class LvmPool:
 
     def find(self, name: str) -> Volume | None:
         """See VolumePool.find."""
-        return next((volume for volume in self.list() if volume.name == checked_name(name)), None)
+        checked_name(name)
+        return next((volume for volume in self.list() if volume.name == name), None)
 
     def create(self, name: str, size_bytes: int, *, label: str | None = None) -> Volume:
         """See VolumePool.create."""
@@ -132,7 +134,8 @@ class LvmPool:
 
     def remove(self, name: str) -> None:
         """See VolumePool.remove."""
-        seen = next((one for one in self._look() if one.name == self._name(name)), None)
+        lv = self._name(name)
+        seen = next((one for one in self._look() if one.name == lv), None)
         if seen is None:
             return
         if not {TAG, _MAKING} & set(seen.tags):
@@ -194,8 +197,8 @@ class LvmPool:
         try:
             return self._target.run(script(source, *words), timeout_s=_LVM_S).stdout
         except CommandFailed as error:
-            said = error.result.stderr
-            if "not found" in said and f'"{self._vg}"' in said:
+            said = error.result.stderr + error.result.stdout  # with JSON asked for, lvs(8) complains in JSON
+            if "not found" in said and self._vg in said:
                 raise Refused(
                     f"'{error.result.where}' has no volume group '{self._vg}'.", hint="gridvisor host check"
                 ) from error
@@ -214,7 +217,8 @@ def parse_lvs(said: str) -> tuple[_Seen, ...]:
         return tuple(
             _Seen(
                 name=one["lv_name"],
-                size_bytes=int(one["lv_size"]),
+                size_bytes=int(one["origin_size"] or one["lv_size"]),
+                room_bytes=int(one["lv_size"]),
                 tags=tuple(tag for tag in one["lv_tags"].split(",") if tag),
                 attributes=one["lv_attr"],
                 pool=one["pool_lv"],
@@ -228,7 +232,7 @@ def parse_lvs(said: str) -> tuple[_Seen, ...]:
 
 
 def _used_bytes(seen: _Seen) -> int:
-    return seen.size_bytes if seen.used_percent is None else int(seen.size_bytes * seen.used_percent / 100)
+    return seen.room_bytes if seen.used_percent is None else int(seen.room_bytes * seen.used_percent / 100)
 
 
 def _reads_zeros(seen: Sequence[_Seen]) -> bool:

@@ -86,7 +86,7 @@ if xl domid "$name" >/dev/null 2>&1; then
     echo "Domain with name \\"$name\\" already exists" >&2
     exit 1
 fi
-if [ -e "$config" ] && ! grep -q '^# Made by gridvisor' "$config"; then
+if [ -s "$config" ] && ! grep -q '^# Made by gridvisor' "$config"; then
     echo "$config is somebody else's" >&2
     exit 1
 fi
@@ -202,10 +202,13 @@ class XenMonitor:
         self._run('xl vcpu-set "$1" "$2"', name, str(number))
 
     def autostart(self, name: str, *, on: bool) -> None:
-        """Say whether dom0 creates the domain again when it boots, as xendomains(8) does with what is in its folder."""
+        """Say whether dom0 creates the domain again when it boots, as xendomains(8) does with what is in its folder.
+
+        It is on the disk when this returns: a power cut is what it is for.
+        """
         self._ours(name)
         words = (f"{CONFIGS}/auto", f"../{name}.cfg", "yes" if on else "")
-        self._run('mkdir -p "$1"; rm -f "$1/${2#../}"; [ -z "$3" ] || ln -s "$2" "$1/"', *words)
+        self._run('mkdir -p "$1"; rm -f "$1/${2#../}"; [ -z "$3" ] || ln -s "$2" "$1/"; sync', *words)
 
     def save(self, name: str, file: str) -> None:
         """Write the domain with its memory to a new file of dom0, and end it. Its note stays, for `restore`.
