@@ -6,7 +6,7 @@ import json
 import os
 import time
 from dataclasses import asdict, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +17,13 @@ from gridvisor.cli.table import columns
 from gridvisor.core.errors import Refused
 from gridvisor.core.units import format_size, parse_size
 
+if TYPE_CHECKING:
+    from gridvisor.app.xen_host import XenHost
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="See what a Xen host lacks, and have one in a box.",
+    help="See what a Xen host lacks and holds, or box one.",
     epilog="Example: gridvisor host box up",
 )
 box = typer.Typer(
@@ -31,23 +34,54 @@ box = typer.Typer(
 )
 app.add_typer(box, name="box")
 
+XenUri = Annotated[str, typer.Argument(metavar="URI", help="xen, xen+ssh://root@dom0, or box.")]
+
 
 @app.command(epilog="Example: gridvisor host check xen+ssh://root@dom0.example.org")
 def check(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="xen, xen+ssh://root@dom0, or box.")],
+    uri: XenUri,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say what our guests need of a Xen host, and what is missing.
 
     For each thing that is missing, what mends it is given. The exit code is 3 when something is missing.
     """
-    from gridvisor.app.xen_host import XenHost
     from gridvisor.app.xen_needs import look_at
 
-    host = open_host(monitor=uri)
-    if not isinstance(host, XenHost):
-        raise Refused(f"'{uri}' is no Xen host.", hint="xen, xen+ssh://root@dom0, or box; gridvisor doctor for uml")
-    show(look_at(host.dom0), output, then=f"gridvisor up examples/kiam.yaml --monitor {uri}")
+    show(look_at(_xen_host(uri).dom0), output, then=f"gridvisor up examples/kiam.yaml --monitor {uri}")
+
+
+@app.command(epilog="Example: gridvisor host disks xen+ssh://root@dom0.example.org --volumes")
+def disks(
+    uri: XenUri,
+    volumes: Annotated[bool, typer.Option("--volumes", help="A line for each volume instead.")] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show which machines die with which disk of a Xen host."""
+    from gridvisor.app.xen_disks import disks_of
+
+    found = disks_of(_xen_host(uri).dom0)
+    if output is Output.JSON:
+        typer.echo(json.dumps([asdict(use) for use in found], indent=1))
+    elif volumes:
+        rows = [
+            (use.disk.name, held.name, format_size(held.size_bytes), held.mounted)
+            for use in found
+            for held in use.disk.holds
+        ]
+        typer.echo(columns(("DISK", "VOLUME", "SIZE", "MOUNTED"), rows, right="SIZE"))
+    else:
+        rows = [
+            (use.disk.name, format_size(use.disk.size_bytes), use.disk.model, ", ".join(use.domains)) for use in found
+        ]
+        typer.echo(columns(("DISK", "SIZE", "MODEL", "DIE WITH IT"), rows, right="SIZE"))
+    for use in found:
+        if use.shared:
+            typer.echo(
+                f"dom0 shares disk {use.disk.name} with guests, which wait for each other's writes; "
+                "a volume group on another disk keeps them apart.",
+                err=True,
+            )
 
 
 @box.command(epilog="Example: gridvisor host box up --memory 8GiB")
@@ -149,6 +183,15 @@ def rm(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) 
     if not yes:
         typer.confirm("Remove the box, its guests and their disks?", abort=True)
     it.remove()
+
+
+def _xen_host(uri: str) -> XenHost:
+    from gridvisor.app.xen_host import XenHost
+
+    host = open_host(monitor=uri)
+    if not isinstance(host, XenHost):
+        raise Refused(f"'{uri}' is no Xen host.", hint="xen, xen+ssh://root@dom0, or box; gridvisor doctor for uml")
+    return host
 
 
 def _size(text: str) -> int:
