@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gridvisor.app.host import Host
+from gridvisor.app.host import Host, network_name
 from gridvisor.app.site.addresses import read_addresses
 from gridvisor.app.site.deployment import Deployment, address_of
-from gridvisor.app.site.opening import keep_site_file, load_known_site, open_deployment
+from gridvisor.app.site.opening import forget_sites, keep_site_file, load_known_site, open_deployment, site_names
 from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
+from gridvisor.run.detached import Detached
+from gridvisor.run.local import Local
 from gridvisor.site.check import load_site
 
 
@@ -65,3 +67,26 @@ def test_what_was_kept_and_cannot_be_read_counts_as_nothing(tmp_path: Path, host
     folder.mkdir(parents=True)
     (folder / "addresses.json").write_text(text)
     assert open_deployment(host, str(file)).machines == machines
+
+
+def test_sites_go_with_the_monitor_that_they_were_on_and_others_stay(tmp_path: Path, host: Host) -> None:
+    published = []
+    for site, monitor in (("boxed", "box"), ("elsewhere", "uml")):
+        folder = host.places.state / "sites" / site
+        folder.mkdir(parents=True)
+        (folder / "site.yaml").write_text(f"site: {site}\nmachines: {{se: }}\n")
+        (folder / "monitor").write_text(f"{monitor}\n")
+        network = host.places.state / "networks" / network_name(site)
+        network.mkdir(parents=True)
+        published.append(Detached(network / "forward-1094.pid"))
+        published[-1].start(Local(), ("sleep", "600"), log=network / "log")
+    try:
+        forget_sites(host.places, "box")
+        assert site_names(host.places) == ("elsewhere",)
+        assert [one.pid() is None for one in published] == [True, False]
+        assert [path.name for path in (host.places.state / "networks").iterdir() if path.is_dir()] == ["site-elsewhere"]
+        forget_sites(host.places, "box")
+        assert site_names(host.places) == ("elsewhere",)
+    finally:
+        for one in published:
+            one.stop()

@@ -72,7 +72,7 @@ class Host:
         (bridge, subnet), *more = networks.items()
         return HostNetwork(
             self.places,
-            f"site-{site}",
+            network_name(site),
             subnet=subnet,
             bridge=bridge,
             more=tuple(more),
@@ -95,6 +95,11 @@ class Host:
     def uml_pack(self, *, refresh: bool = False) -> KernelPack:
         """The kernel pack for User-Mode Linux."""
         return uml_pack(self.places, self.bus, target=self.target, mirror_uri=self.mirror_uri, refresh=refresh)
+
+
+def network_name(site: str) -> str:
+    """What the network of that site is called among the networks of a host."""
+    return f"site-{site}"
 
 
 def require_root() -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from gridvisor.app.box import box_of
 from gridvisor.app.capacity import Room
-from gridvisor.app.host import BRIDGE, SITE_GROUP, SUBNET, Host
+from gridvisor.app.host import BRIDGE, SITE_GROUP, SUBNET, Host, network_name
 from gridvisor.core.errors import Refused
 from gridvisor.kernel.xen import XenPack, xen_pack
 from gridvisor.monitor.protocol import Monitor
@@ -79,7 +79,7 @@ class XenHost(Host):
 
     def site_network(self, site: str, networks: Mapping[str, IPv4Network]) -> Dom0Network:
         """See Host.site_network."""
-        return Dom0Network(self.places, f"site-{site}", tuple(networks.items()), target=self.dom0)
+        return Dom0Network(self.places, network_name(site), tuple(networks.items()), target=self.dom0)
 
     def room(self) -> Room:
         """See Host.room."""

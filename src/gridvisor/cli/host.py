@@ -173,15 +173,18 @@ def ssh(
 
 @box.command(epilog="Example: gridvisor host box rm --yes")
 def rm(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Remove the box with all that is in it: guests, volumes, keys."""
+    """Remove the box with all that is in it: guests, volumes, keys; and forget the sites that were in it."""
     from gridvisor.app.box import box_of
+    from gridvisor.app.site.opening import forget_sites
 
-    it = box_of(open_host(run="box-rm"))
+    host = open_host(run="box-rm")
+    it = box_of(host)
     if it.status() is None:
         typer.echo("There is no box.", err=True)
         return
     if not yes:
         typer.confirm("Remove the box, its guests and their disks?", abort=True)
+    forget_sites(host.places, "box")  # first, so that a killed run leaves a box to say this to again
     it.remove()
 
 

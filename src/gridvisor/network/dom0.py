@@ -101,7 +101,7 @@ class Dom0Network:
     @property
     def folder(self) -> Path:
         """Files of what runs on this machine for the network; every `*.pid` in it is a Detached process."""
-        return self.places.state / "networks" / self.name
+        return _folder(self.places, self.name)
 
     @property
     def way(self) -> Way:
@@ -186,8 +186,7 @@ class Dom0Network:
         with self._tenants.none_coming() as nobody_comes:
             if not nobody_comes or in_use():
                 return False
-            for pid_file in sorted(self.folder.glob("*.pid")):
-                Detached(pid_file).stop()
+            _unpublish(self.folder)
             links = [name for network, _ in self.segments for name in (self.bridge_of(network), self._leg_of(network))]
             self._run(_CLEAR, self._boot, self.namespace, *links)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -206,3 +205,20 @@ class Dom0Network:
 
     def _run(self, source: str, *words: str) -> None:
         self.target.run(script(source, *words), timeout_s=_COMMAND_S)
+
+
+def forget(places: Places, name: str) -> None:
+    """Remove what this machine has of the network `name`, whose dom0 is no more."""
+    folder = _folder(places, name)
+    with Tenants(folder).alone():
+        _unpublish(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(places: Places, name: str) -> Path:
+    return places.state / "networks" / name
+
+
+def _unpublish(folder: Path) -> None:
+    for pid_file in sorted(folder.glob("*.pid")):
+        Detached(pid_file).stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from gridvisor.app.host import Host
+from gridvisor.app.host import Host, network_name
 from gridvisor.app.site.addresses import keep_addresses, read_addresses
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.restoring import RESTORING, restored_from
@@ -13,6 +13,7 @@ from gridvisor.app.xen_host import host_at
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
 from gridvisor.core.places import Places
+from gridvisor.network.dom0 import forget as forget_network
 from gridvisor.site.check import read_site
 from gridvisor.site.machine import Machine, expand
 from gridvisor.site.model import Site
@@ -83,6 +84,17 @@ def deployed(host: Host, site: Site, machines: tuple[Machine, ...], monitor: str
             f"The site '{site.site}' runs on '{kept}', not on '{wanted}'.", hint=f"gridvisor destroy {site.site}"
         )
     return Deployment(host_at(host, kept), site, machines)
+
+
+def forget_sites(places: Places, monitor: str) -> None:
+    """Forget the sites on the monitor of that URI, which is about to go with all that is in it."""
+    for name in site_names(places):
+        folder = places.state / "sites" / name
+        kept = folder / _MONITOR
+        if kept.exists() and kept.read_text().strip() == monitor:
+            SnapshotStore(places, name).remove_all()
+            forget_network(places, network_name(name))
+            shutil.rmtree(folder)
 
 
 def load_site_of(folder: Path) -> tuple[Site, tuple[Machine, ...]]:
