@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import pytest
 
 from gridvisor.app.host import Host
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.ready import ailment
-from gridvisor.core.errors import GridvisorError, TimedOut
+from gridvisor.app.site.ready import Halted, ailment, wait_for_login
+from gridvisor.core.deadline import Deadline
+from gridvisor.core.errors import GridvisorError, SystemSaidNo, TimedOut
 from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
+from gridvisor.monitor.protocol import DomainRow, State
 from gridvisor.run.command import Command, Result, Unreachable
 from gridvisor.site.check import SHIPPED
 from gridvisor.site.machine import expand
@@ -152,3 +156,56 @@ def test_a_machine_ails_when_a_unit_of_its_role_does_not_run(
     assert ailment(machines[0], deployment) == what
     assert guest.asked is not None
     assert guest.asked.argv == ("systemctl", "is-active", *machines[0].role.services)
+
+
+class Booting:
+    """Stands for ssh to a machine that says these things one after another, the last one for ever."""
+
+    def __init__(self, *said: GridvisorError | None) -> None:
+        self.said = list(said)
+
+    def run(self, command: Command, *, timeout_s: float) -> Result:
+        said = self.said.pop(0) if len(self.said) > 1 else self.said[0]
+        if said is not None:
+            raise said
+        return Result(command, 0, "", "", 0.1, "mon")
+
+
+@pytest.fixture
+def booting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment, Callable[..., None]]:
+    """A site of one machine, and what says how its sshd answers and whether the domain is there."""
+    site = Site.model_validate({"site": "a", "machines": {"mon": {}}})
+    deployment = Deployment(
+        Host(Places(tmp_path / "c", tmp_path / "s"), Bus()), site, expand(site, find_roles((SHIPPED,)))
+    )
+
+    def say(*said: GridvisorError | None, there: bool = True) -> None:
+        guest = Booting(*said)
+        rows = {"mon": DomainRow("a.mon", 1, 128, 1, State.RUNNING, cpu_s=0, since_s=0)} if there else {}
+        monkeypatch.setattr(Deployment, "ssh", lambda *_, **__: guest)
+        monkeypatch.setattr(Deployment, "rows", lambda _: rows)
+
+    return deployment, say
+
+
+def test_who_still_boots_is_waited_for(booting: tuple[Deployment, Callable[..., None]]) -> None:
+    deployment, say = booting
+    say(Unreachable("no sshd"), TimedOut("slow"), None)
+    wait_for_login(deployment.machines[0], deployment, Deadline.after(30))
+
+
+def test_the_wait_for_a_login_ends_when_the_guest_does_or_another_has_failed_or_time_is_up(
+    booting: tuple[Deployment, Callable[..., None]],
+) -> None:
+    deployment, say = booting
+    [machine] = deployment.machines
+    say(Unreachable("no sshd"))
+    with pytest.raises(TimedOut, match="no sshd"):
+        wait_for_login(machine, deployment, Deadline.after(0))
+    failed = threading.Event()
+    failed.set()
+    with pytest.raises(Halted):
+        wait_for_login(machine, deployment, Deadline.after(30), failed)
+    say(Unreachable("no sshd"), there=False)
+    with pytest.raises(SystemSaidNo, match="ended"):
+        wait_for_login(machine, deployment, Deadline.after(30))

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from importlib.resources import files
 
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.core.deadline import Deadline
+from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import GridvisorError, SystemSaidNo, TimedOut
 from gridvisor.monitor.last_words import last_words
 from gridvisor.monitor.protocol import State
-from gridvisor.run.command import Command, script
+from gridvisor.run.command import Command, Unreachable, script
 from gridvisor.run.local import clean_environment
 from gridvisor.site.machine import Machine
 
@@ -77,6 +77,27 @@ def wait_until_ready(
         _require_alive(machine, deployment)
         require_time()
         select.select([], [], [], _TRY_AGAIN_S)
+
+
+def wait_for_login(
+    machine: Machine, deployment: Deployment, deadline: Deadline, halt: threading.Event | None = None
+) -> None:
+    """Return when the machine's sshd lets us in: a machine that runs may still be booting, as after a power cut.
+
+    Raises SystemSaidNo when the guest ends meanwhile, TimedOut at the deadline, Halted soon after `halt` is set.
+    """
+    ssh = deployment.ssh(machine, connect_timeout_s=1)
+
+    def lets_us_in() -> None:
+        _require_alive(machine, deployment)
+        if halt is not None and halt.is_set():
+            raise Halted(f"'{machine.name}' was left while it waited for sshd.")
+        try:
+            ssh.run(Command.of("true"), timeout_s=max(_ASK_S, deployment.network.way.patience_s))
+        except (Unreachable, TimedOut) as error:
+            raise NotYet(error.message) from error
+
+    wait_until(f"sshd of '{machine.name}'", lets_us_in, deadline, every_s=_TRY_AGAIN_S)
 
 
 def ailment(machine: Machine, deployment: Deployment) -> str:

@@ -15,7 +15,7 @@ from gridvisor.app.site.clock import set_clocks
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.guest import entries_of, guest_of, identity_path, known_hosts_of, published_of, site_volumes
 from gridvisor.app.site.plan import Act, Desired, Observed, Step, plan
-from gridvisor.app.site.ready import Halted, ailment, wait_until_ready
+from gridvisor.app.site.ready import Halted, ailment, wait_for_login, wait_until_ready
 from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
 from gridvisor.app.site.restoring import require_whole
 from gridvisor.core.deadline import Deadline
@@ -205,6 +205,7 @@ class _Work:
         have = record.files if record is not None and record.of(row) else {}
         with deployment.host.bus.step("change files", where=machine.name):
             write_identity(entries, identity_path(machine, deployment))  # for its next life
+            wait_for_login(machine, deployment, self.deadline, self.failed)
             change_files(machine, deployment, entries, have=have, want=want)
             write_record(folder, Record(row.since_s, want))
 
