@@ -173,7 +173,10 @@ def ssh(
 
 @box.command(epilog="Example: gridvisor host box rm --yes")
 def rm(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Remove the box with all that is in it: guests, volumes, keys; and forget the sites that were in it."""
+    """Remove the box with all that is in it.
+
+    That is guests, volumes and keys; sites that were in it are forgotten.
+    """
     from gridvisor.app.box import box_of
     from gridvisor.app.site.opening import forget_sites
 
