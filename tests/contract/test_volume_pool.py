@@ -102,6 +102,13 @@ def test_a_clone_is_as_large_as_its_image_and_names_it(pool: VolumePool, image: 
     assert pool.clone("b", image).backing == image
 
 
+def test_an_image_may_be_brought_before_and_again(pool: VolumePool, image: Path) -> None:
+    pool.bring(image)
+    pool.bring(image)
+    assert list(pool.list()) == []
+    assert pool.clone("a", image).backing == image
+
+
 def test_volumes_are_listed_by_name_and_have_a_path_each(pool: VolumePool, image: Path) -> None:
     pool.create("c", 4 * MIB)
     pool.clone("a", image)

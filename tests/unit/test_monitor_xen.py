@@ -72,13 +72,18 @@ def test_a_guest_becomes_a_configuration_that_xl_can_read() -> None:
         nics=(Nic("00:16:3e:00:00:01", "gv-1"),),
         identity_id="beef",
     )
-    text = xl_config(guest, uuid=ID, kernel="/k/vmlinux", ramdisk="/k/initramfs", script="our-disk")
+    text = xl_config(
+        guest, uuid=ID, kernel="/k/vmlinux", ramdisk="/k/initramfs", script="our-disk", parameters=("panic=1",)
+    )
     assert text.startswith("# Made by gridvisor")
     read = read_config(text, "kiam.ce.cfg").domain
     assert (read.name, read.memory_mib, read.vcpus, read.kernel, read.other["uuid"]) == (
         *("kiam.ce", 256, 2, "/k/vmlinux", ID),
     )
-    assert read.extra == "console=hvc0 gridvisor.root=xvda gridvisor.identity=xvdc:beef gridvisor.swap=xvdb single"
+    assert read.extra == (
+        "console=hvc0 quiet systemd.show_status=error panic=1"
+        " gridvisor.root=xvda gridvisor.identity=xvdc:beef gridvisor.swap=xvdb single"
+    )
     assert [(disk.vdev, disk.writable, disk.script) for disk in read.disks] == [
         ("xvda", True, "our-disk"),
         ("xvdb", True, "our-disk"),

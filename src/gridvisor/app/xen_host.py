@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from ipaddress import IPv4Network
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from gridvisor.app.box import box_of
@@ -13,6 +14,7 @@ from gridvisor.app.capacity import Room
 from gridvisor.app.host import BRIDGE, SITE_GROUP, SUBNET, Host, network_name
 from gridvisor.core.errors import Refused
 from gridvisor.kernel.xen import XenPack, xen_pack
+from gridvisor.monitor.box.qemu import GUEST_PARAMETERS
 from gridvisor.monitor.protocol import Monitor
 from gridvisor.monitor.xen.monitor import XenMonitor
 from gridvisor.network.dom0 import Dom0Network
@@ -29,20 +31,29 @@ _SSH = "xen+ssh"
 class XenHost(Host):
     """The Xen whose dom0 is `dom0()`; images, keys and what is known of sites stay on this machine.
 
-    `start` is called before guests are booted, and is true if it had guests go on that had stood still.
+    `start` is called before guests are booted, and is true if it had guests go on that had stood still. `parameters`
+    are words for the kernels of all its guests.
     """
 
     # Debian's kernel with its initramfs, against the kernel of User-Mode Linux: `free` in one guest and in the other.
     kernel_mib = 48
 
     def __init__(
-        self, of: Host, uri: str, *, dom0: Callable[[], Target], fill: Fill | None = None, start: Callable[[], bool]
+        self,
+        of: Host,
+        uri: str,
+        *,
+        dom0: Callable[[], Target],
+        fill: Fill | None = None,
+        start: Callable[[], bool],
+        parameters: Sequence[str] = (),
     ) -> None:
         super().__init__(of.places, of.bus, mirror_uri=of.mirror_uri)
         self.uri = uri
         self._dom0 = dom0
         self._fill = fill
         self._start = start
+        self._parameters = parameters
 
     @cached_property
     def dom0(self) -> Target:
@@ -51,7 +62,7 @@ class XenHost(Host):
 
     @cached_property
     def _xen(self) -> XenMonitor:
-        return XenMonitor(self.dom0, self.pack)
+        return XenMonitor(self.dom0, self.pack, parameters=self._parameters)
 
     @cached_property
     def monitor(self) -> Monitor:
@@ -69,7 +80,12 @@ class XenHost(Host):
 
     def pool(self, group: str) -> LvmPool:
         """See Host.pool. A site's group is one inside of our volume group, any other a volume group of its own."""
-        fill = self._fill or filling(self.dom0)
+        write = self._fill or filling(self.dom0)
+
+        def fill(image: Path, device: str, *, is_empty: bool) -> None:
+            with self.bus.step(f"bring image {image.parent.name} to dom0"):
+                write(image, device, is_empty=is_empty)
+
         vg = GROUP if group.startswith(SITE_GROUP) else group
         return LvmPool(self.dom0, vg, group, fill=fill, locks=self.places.state / "locks")
 
@@ -106,7 +122,7 @@ def host_at(host: Host, uri: str) -> Host:
         return XenHost(host, uri, dom0=lambda: host.target, start=_nothing)
     if uri == "box":
         box = box_of(host)
-        return XenHost(host, uri, dom0=lambda: box.dom0, fill=box.fill, start=box.up)
+        return XenHost(host, uri, dom0=lambda: box.dom0, fill=box.fill, start=box.up, parameters=GUEST_PARAMETERS)
     dom0 = _ssh_of(uri)
     return XenHost(host, uri, dom0=lambda: dom0, start=_nothing)
 

@@ -29,6 +29,9 @@ class FakePool:
         """See VolumePool.create."""
         return self._put(name, size_bytes, None)
 
+    def bring(self, image: Path) -> None:
+        """See VolumePool.bring."""
+
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
         return self._put(name, image.stat().st_size, image)

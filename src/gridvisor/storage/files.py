@@ -57,6 +57,9 @@ class FilePool:
         """See VolumePool.create."""
         return self._make(name, size_bytes, None, label)
 
+    def bring(self, image: Path) -> None:
+        """See VolumePool.bring: it is here."""
+
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
         return self._make(name, image.stat().st_size, image)

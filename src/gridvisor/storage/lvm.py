@@ -109,16 +109,22 @@ class LvmPool:
         whole()
         return self._required(name)
 
+    def bring(self, image: Path) -> None:
+        """See VolumePool.bring."""
+        golden = _golden(image)
+        with locked(self._locks / f"{self._vg}.{golden}.lock"):  # machines of one image are made side by side
+            seen = self._look()
+            if not any(one.name == golden and TAG in one.tags for one in seen):
+                self._bring(image, golden, seen)
+
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
         seen = self._look()
         self._require_new(name, seen)
         size_bytes = image.stat().st_size
-        golden = f"{TAG}.image.{image.parent.name}"
-        with locked(self._locks / f"{self._vg}.{golden}.lock"):  # machines of one image are made side by side
-            seen = self._look()
-            if not any(one.name == golden and TAG in one.tags for one in seen):
-                self._bring(image, golden, seen)
+        golden = _golden(image)
+        if not any(one.name == golden and TAG in one.tags for one in seen):
+            self.bring(image)
         # Of a snapshot outside of a thin pool, what is written is all that it takes: no more than the image and what
         # LVM notes of each piece.
         room = size_bytes + size_bytes // 64 + (8 << 20)
@@ -229,6 +235,10 @@ def parse_lvs(said: str) -> tuple[_Seen, ...]:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ToolOutput(f"What lvs says cannot be read: {error}\n{said[:400]}") from error
+
+
+def _golden(image: Path) -> str:
+    return f"{TAG}.image.{image.parent.name}"
 
 
 def _used_bytes(seen: _Seen) -> int:

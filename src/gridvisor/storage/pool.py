@@ -53,6 +53,9 @@ class VolumePool(Protocol):
     def create(self, name: str, size_bytes: int, *, label: str | None = None) -> Volume:
         """A new empty volume; with `label`, it holds an empty ext4 of that label. Raises Refused for a taken name."""
 
+    def bring(self, image: Path) -> None:
+        """Have `image` where the volumes are, so that clones of it need not wait for it."""
+
     def clone(self, name: str, image: Path) -> Volume:
         """A new volume that begins as a copy of `image`, which must not change as long as the volume is there."""
 

@@ -211,13 +211,16 @@ class _Work:
 
 
 def _images(deployment: Deployment, steps: Iterable[Step]) -> dict[str, Image]:
-    """The image of every role that boots, built where it is missing: as many at once as there are processors."""
+    """The image of every role that boots, brought to where volumes are; what is missing is built, as many at once as
+    there are processors."""
     recipes = Recipes(deployment)
     by_role = {step.machine.role.name: step.machine for step in steps if step.machine and step.act in BOOTING}
 
     def image(role: str) -> Image:
         machine = by_role[role]
-        return recipes.image(machine) or build(deployment.host, recipes.of(machine))
+        found = recipes.image(machine) or build(deployment.host, recipes.of(machine))
+        deployment.pool.bring(found.path)  # now: guests that boot beside it would wait longer than tools have patience
+        return found
 
     return each(by_role, image, workers=os.cpu_count() or 1)
 

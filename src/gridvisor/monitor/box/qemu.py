@@ -26,7 +26,8 @@ _JOB_S = 300.0
 # Xen would fill all memory with zeros, and make each page resident by that: 24 s for 8 GiB under emulation. The rest
 # is against faults of processors that an emulated one has not.
 _XEN = "bootscrub=0 spec-ctrl=no xpti=no console=com1 com1=115200,8n1"
-_LINUX = "console=hvc0 quiet loglevel=3 mitigations=off gridvisor.root=vda gridvisor.modules=vdc"
+GUEST_PARAMETERS = ("mitigations=off",)
+_LINUX = f"console=hvc0 quiet loglevel=3 {GUEST_PARAMETERS[0]} gridvisor.root=vda gridvisor.modules=vdc"
 
 
 @dataclass(frozen=True, slots=True)

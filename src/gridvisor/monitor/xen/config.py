@@ -13,9 +13,16 @@ from gridvisor.monitor.protocol import Attachment, Guest, VolumeUse
 HEAD = "# Made by gridvisor, which removes it with the domain.\n"
 
 
-def xl_config(guest: Guest, *, uuid: str, kernel: str, ramdisk: str, script: str) -> str:
+# Each line of a console goes through dom0, and systemd draws several in each second in which it waits. What fails is
+# shown as ever.
+_CONSOLE = ("console=hvc0", "quiet", "systemd.show_status=error")
+
+
+def xl_config(
+    guest: Guest, *, uuid: str, kernel: str, ramdisk: str, script: str, parameters: Sequence[str] = ()
+) -> str:
     """The file for xl.cfg(5); kernel and ramdisk are paths in dom0, as are those of the volumes, which that `script`
-    of Xen's folder for such attaches.
+    of Xen's folder for such attaches; `parameters` are more words for the guest's kernel.
 
     A crashed domain is always preserved: a monitor shows it until it is destroyed, or its name is taken anew.
     """
@@ -28,7 +35,7 @@ def xl_config(guest: Guest, *, uuid: str, kernel: str, ramdisk: str, script: str
             ramdisk=ramdisk,
             bootloader=None,
             root=None,
-            extra=" ".join(("console=hvc0", *_parameters(guest), *(domain.extra or "").split())),
+            extra=" ".join((*_CONSOLE, *parameters, *_parameters(guest), *(domain.extra or "").split())),
             disks=tuple(_disk(index, volume, script) for index, volume in enumerate(guest.volumes)),
             vifs=_vifs(guest),
             # These are told by the identity; xl has nothing to do with them.

@@ -125,9 +125,10 @@ class XenMonitor:
 
     name = "xen"
 
-    def __init__(self, target: Target, pack: Callable[[], XenPack]) -> None:
+    def __init__(self, target: Target, pack: Callable[[], XenPack], *, parameters: Sequence[str] = ()) -> None:
         self._target = target
         self._pack = pack
+        self._parameters = parameters
         self._delivered = False
 
     def list(self) -> Sequence[DomainRow]:
@@ -335,7 +336,7 @@ class XenMonitor:
 
         guest = replace(guest, volumes=tuple(placed(volume) for volume in guest.volumes))
         files = {"kernel": f"{self._kernels}/vmlinux", "ramdisk": f"{self._kernels}/initramfs"}
-        return xl_config(guest, uuid=id, script=_DISK_SCRIPT, **files)
+        return xl_config(guest, uuid=id, script=_DISK_SCRIPT, parameters=self._parameters, **files)
 
     def free_mib(self) -> int:
         """The memory that Xen has for new domains."""
