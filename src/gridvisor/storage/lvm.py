@@ -1,16 +1,18 @@
 """A pool in a volume group of LVM, on the machine whose dom0 `target` is: what the paper makes with lvcreate.
 
 A volume `name` of the volume group itself is the logical volume `name`; one of a group inside of it, such as
-'site.kiam-test', is `site.kiam-test.name`. A clone is a snapshot of a golden volume, which holds the image, is
-read-only, and is named by the image's id: in the thin pool when there is one (lvmthin(7)), else a snapshot with room
-for all of it. What is ours has the tag `gridvisor`; nothing else is ever removed.
+'site.kiam-test', is `site.kiam-test.name`. Each is on one spot whole (storage.placement): in a thin pool when there is
+one (lvmthin(7)), else on a physical volume. A clone is a snapshot of the golden volume of its spot, which holds the
+image, is read-only, and is named by the image's id; outside of a thin pool it has room for all of it. What is ours has
+the tag `gridvisor`; nothing else is ever removed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -19,18 +21,22 @@ from gridvisor.core.files import locked
 from gridvisor.run.command import CommandFailed, script
 from gridvisor.run.target import Target
 from gridvisor.storage.filling import Fill
+from gridvisor.storage.placement import Spot, spot_for
 from gridvisor.storage.pool import Volume, checked_name
 
 TAG = "gridvisor"
 _MAKING = "gridvisor.making"  # on a volume that is not whole yet
 _GROUP, _BACKING = "gridvisor.group=", "gridvisor.image="
-_LVM_S = 120.0
+_LVM_S, _COPY_S = 120.0, 600.0
 _FIELDS = "lv_name,lv_size,origin_size,lv_tags,lv_attr,pool_lv,origin,data_percent"
 _LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "$1"'
+_SEGMENTS = """\
+pvs --segments --reportformat json --units b --nosuffix -o pv_name,pv_free,lv_name --select "vg_name = $1"
+"""
 # With the tag of what is being made, so that a killed run's volume is known for what it is, and replaced.
 _NEW = """\
-group=$1 name=$2 size=$3 pool=$4
-shift 4
+group=$1 name=$2 size=$3 pool=$4 disk=$5
+shift 5
 for tag; do
     set -- "$@" --addtag "$tag"
     shift
@@ -39,21 +45,22 @@ set -- --yes --wipesignatures n --name "$name" "$@"
 if [ -n "$pool" ]; then
     lvcreate -q "$@" --virtualsize "${size}b" --thinpool "$pool" "$group" >&2
 else
-    lvcreate -q "$@" --size "${size}b" "$group" >&2
+    lvcreate -q "$@" --size "${size}b" "$group" $disk >&2
 fi
 """
 _CLONE = f"""\
-group=$1 name=$2 golden=$3 size=$4 pool=$5 mine=$6 backing=$7
+group=$1 name=$2 golden=$3 size=$4 pool=$5 disk=$6 mine=$7 backing=$8
 set -- --yes --snapshot --name "$name" --permission rw --addtag {TAG} --addtag "$mine" --addtag "$backing"
 if [ -n "$pool" ]; then
     lvcreate -q "$@" --setactivationskip n "$group/$golden" >&2
 else
-    lvcreate -q "$@" --size "${{size}}b" "$group/$golden" >&2
+    lvcreate -q "$@" --size "${{size}}b" "$group/$golden" $disk >&2
 fi
 """
 _READ_ONLY = 'lvchange -q --permission r "$1" >&2'
 _WHOLE = f'lvchange -q --deltag {_MAKING} --addtag {TAG} "$1" >&2'
 _REMOVE = 'lvremove -q --yes "$1" >&2'
+_COPY = 'dd if="$1" of="$2" bs=1M iflag=fullblock status=none conv="${3:+sparse,}fsync"'
 _LABEL = 'mke2fs -q -t ext4 -m 0 -E "$3" -L "$2" "$1"'
 # What reads as zeros need not have them written: 2 GiB of a thin pool took an emulated dom0 a minute of its busiest.
 _ZEROS, _ANYTHING = "assume_storage_prezeroed=1", "lazy_itable_init=1"
@@ -73,6 +80,38 @@ class _Seen:
     used_percent: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The volume group at one moment. Its `spots` are thin pools if it is `pooled`, else physical volumes."""
+
+    seen: tuple[_Seen, ...]
+    all_spots: tuple[Spot, ...]
+    pooled: bool
+
+    @property
+    def spots(self) -> tuple[Spot, ...]:
+        """Where volumes can be put, each with our volumes that are there; golden ones are no machine's."""
+        ours = {one.name for one in self.seen if any(tag.startswith(_GROUP) for tag in one.tags)}
+        return tuple(
+            replace(spot, volumes=tuple(name for name in spot.volumes if name in ours)) for spot in self.all_spots
+        )
+
+    def golden(self, image: Path, spot: Spot) -> str | None:
+        """The name of the volume on that spot which holds the image; None when there is none that is whole."""
+        [there] = [one.volumes for one in self.all_spots if one.name == spot.name]
+        whole = {one.name for one in self.seen if TAG in one.tags}
+        names = (_golden(image), f"{_golden(image)}.{spot.name.rpartition('/')[2]}")
+        return next((name for name in names if name in there and name in whole), None)
+
+    def where(self, spot: Spot) -> tuple[str, str]:
+        """The spot for lvcreate(8): the name of a thin pool, and of a physical volume; one of them is empty."""
+        return (spot.name, "") if self.pooled else ("", spot.name)
+
+    def reads_zeros(self, spot: Spot) -> bool:
+        """Whether a new volume there holds zeros: a thin pool says so in the 8th of lvs(8)'s attributes."""
+        return self.pooled and any(one.name == spot.name and one.attributes[7:8] == "z" for one in self.seen)
+
+
 class LvmPool:
     """The volumes of `group` in the volume group `vg`; see storage.pool.VolumePool.
 
@@ -89,7 +128,7 @@ class LvmPool:
     def list(self) -> Sequence[Volume]:
         """See VolumePool.list."""
         mine = {TAG, f"{_GROUP}{self._group}"}
-        seen = self._look()
+        seen = self._lvs()
         golden = {one.name: one for one in seen}
         found = (self._volume(one, golden.get(one.origin)) for one in seen if mine <= set(one.tags))
         return tuple(sorted(found, key=lambda volume: volume.name))
@@ -101,47 +140,68 @@ class LvmPool:
 
     def create(self, name: str, size_bytes: int, *, label: str | None = None) -> Volume:
         """See VolumePool.create."""
-        seen = self._look()
-        self._require_new(name, seen)
-        whole = self._make(self._name(name), size_bytes, seen, f"{_GROUP}{self._group}")
+        with self._placing() as group:
+            self._require_new(name, group.seen)
+            spot = spot_for(self._name(name), size_bytes, group.spots)
+            whole = self._make(self._name(name), size_bytes, group, spot, f"{_GROUP}{self._group}")
         if label is not None:
-            self._run(_LABEL, str(self.path_of(name)), label, _ZEROS if _reads_zeros(seen) else _ANYTHING)
+            self._run(_LABEL, str(self.path_of(name)), label, _ZEROS if group.reads_zeros(spot) else _ANYTHING)
         whole()
         return self._required(name)
 
     def bring(self, image: Path) -> None:
-        """See VolumePool.bring."""
-        golden = _golden(image)
-        with locked(self._locks / f"{self._vg}.{golden}.lock"):  # machines of one image are made side by side
-            seen = self._look()
-            if not any(one.name == golden and TAG in one.tags for one in seen):
-                self._bring(image, golden, seen)
+        """See VolumePool.bring: to every spot, the first time from here, and from one spot to the others."""
+        with locked(self._locks / f"{self._vg}.{_golden(image)}.lock"):  # machines of one image are made side by side
+            group = self._look()
+            there = next((golden for spot in group.spots if (golden := group.golden(image, spot))), None)
+            for spot in group.spots:
+                if group.golden(image, spot) is None:
+                    name = f"{_golden(image)}.{spot.name.rpartition('/')[2]}" if there else _golden(image)
+                    whole = self._make(name, image.stat().st_size, group, spot)
+                    device = f"/dev/{self._vg}/{name}"
+                    if there:
+                        sparse = "yes" if group.pooled else ""
+                        self._run(_COPY, f"/dev/{self._vg}/{there}", device, sparse, timeout_s=_COPY_S)
+                    else:
+                        self._fill(image, device, is_empty=group.pooled)
+                        there = name
+                    self._run(_READ_ONLY, f"{self._vg}/{name}")
+                    whole()
 
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
-        seen = self._look()
-        self._require_new(name, seen)
-        size_bytes = image.stat().st_size
-        golden = _golden(image)
-        if not any(one.name == golden and TAG in one.tags for one in seen):
+        while not self._cloned(name, image):
             self.bring(image)
+        return self._required(name)
+
+    def _cloned(self, name: str, image: Path) -> bool:
+        """Make the clone, if the spot where it belongs has the image."""
+        size_bytes = image.stat().st_size
         # Of a snapshot outside of a thin pool, what is written is all that it takes: no more than the image and what
         # LVM notes of each piece.
         room = size_bytes + size_bytes // 64 + (8 << 20)
         tags = (f"{_GROUP}{self._group}", f"{_BACKING}{quote(str(image), safe='/').replace('%', '#')}")
-        self._run(_CLONE, self._vg, self._name(name), golden, str(room), _thin_pool(seen), *tags)
-        return self._required(name)
+        with self._placing() as group:
+            self._require_new(name, group.seen)
+            spot = spot_for(self._name(name), room, group.spots)
+            golden = group.golden(image, spot)
+            if golden is not None:
+                self._run(_CLONE, self._vg, self._name(name), golden, str(room), *group.where(spot), *tags)
+        return golden is not None
 
-    def _bring(self, image: Path, golden: str, seen: Sequence[_Seen]) -> None:
-        whole = self._make(golden, image.stat().st_size, seen)
-        self._fill(image, f"/dev/{self._vg}/{golden}", is_empty=bool(_thin_pool(seen)))
-        self._run(_READ_ONLY, f"{self._vg}/{golden}")
-        whole()
+    @contextmanager
+    def _placing(self) -> Iterator[_Look]:
+        """The group as it is, which no other command of this machine changes meanwhile.
+
+        Machines that are made side by side would all go to the spot that was the emptiest before.
+        """
+        with locked(self._locks / f"{self._vg}.placing.lock"):
+            yield self._look()
 
     def remove(self, name: str) -> None:
         """See VolumePool.remove."""
         lv = self._name(name)
-        seen = next((one for one in self._look() if one.name == lv), None)
+        seen = next((one for one in self._lvs() if one.name == lv), None)
         if seen is None:
             return
         if not {TAG, _MAKING} & set(seen.tags):
@@ -153,23 +213,18 @@ class LvmPool:
         return Path(f"/dev/{self._vg}/{self._name(name)}")
 
     def free_bytes(self) -> int:
-        """What new volumes may take: of the thin pool when there is one, else of the group."""
-        seen = self._look()
-        if pool := _thin_pool(seen):
-            [one] = [one for one in seen if one.name == pool]
-            return one.size_bytes - _used_bytes(one)
-        said = self._run('vgs --noheadings --units b --nosuffix -o vg_free "$1"', self._vg)
-        return int(said.strip())
+        """What new volumes may take: of the thin pools when there are any, else of the group."""
+        return sum(spot.free_bytes for spot in self._look().spots)
 
     def _name(self, name: str) -> str:
         return checked_name(name) if self._group == self._vg else f"{self._group}.{checked_name(name)}"
 
-    def _make(self, lv: str, size_bytes: int, seen: Sequence[_Seen], *tags: str) -> Callable[[], None]:
+    def _make(self, lv: str, size_bytes: int, group: _Look, spot: Spot, *tags: str) -> Callable[[], None]:
         """A new logical volume of that name, in place of one that was never finished; call the result once it is."""
-        if any(one.name == lv and _MAKING in one.tags for one in seen):
+        if any(one.name == lv and _MAKING in one.tags for one in group.seen):
             self._run(_REMOVE, f"{self._vg}/{lv}")
         size = str(-(-size_bytes // 512) * 512)
-        self._run(_NEW, self._vg, lv, size, _thin_pool(seen), _MAKING, *tags)
+        self._run(_NEW, self._vg, lv, size, *group.where(spot), _MAKING, *tags)
 
         def whole() -> None:
             self._run(_WHOLE, f"{self._vg}/{lv}")
@@ -196,19 +251,25 @@ class LvmPool:
             used_bytes = max(0, used_bytes - _used_bytes(golden))
         return Volume(self._group, name, self.path_of(name), seen.size_bytes, used_bytes, backing)
 
-    def _look(self) -> tuple[_Seen, ...]:
+    def _lvs(self) -> tuple[_Seen, ...]:
         return parse_lvs(self._run(_LIST, self._vg))
 
-    def _run(self, source: str, *words: str) -> str:
+    def _look(self) -> _Look:
+        seen = self._lvs()
+        if pools := _pools(seen):
+            return _Look(seen, pools, pooled=True)
+        return _Look(seen, parse_segments(self._run(_SEGMENTS, self._vg)), pooled=False)
+
+    def _run(self, source: str, *words: str, timeout_s: float = _LVM_S) -> str:
         try:
-            return self._target.run(script(source, *words), timeout_s=_LVM_S).stdout
+            return self._target.run(script(source, *words), timeout_s=timeout_s).stdout
         except CommandFailed as error:
             said = error.result.stderr + error.result.stdout  # with JSON asked for, lvs(8) complains in JSON
             if "not found" in said and self._vg in said:
                 raise Refused(
                     f"'{error.result.where}' has no volume group '{self._vg}'.", hint="gridvisor host check"
                 ) from error
-            if "insufficient free space" in said or "has insufficient free" in said:
+            if "nsufficient free space" in said or "nsufficient suitable allocatable extents" in said:
                 raise Refused(
                     f"The volume group '{self._vg}' is full: {said.strip().splitlines()[-1].strip()}",
                     hint=f"in dom0: vgs {self._vg}",
@@ -245,12 +306,29 @@ def _used_bytes(seen: _Seen) -> int:
     return seen.room_bytes if seen.used_percent is None else int(seen.room_bytes * seen.used_percent / 100)
 
 
-def _reads_zeros(seen: Sequence[_Seen]) -> bool:
-    """Whether a new volume holds zeros: in a thin pool that zeroes what it provides, the 8th of lvs(8)'s attributes."""
-    thin = _thin_pool(seen)
-    return any(one.name == thin and one.attributes[7:8] == "z" for one in seen)
+def _pools(seen: Sequence[_Seen]) -> tuple[Spot, ...]:
+    """The thin pools, by name, each with what is in it."""
+    pools = sorted((one for one in seen if one.attributes.startswith("t")), key=lambda one: one.name)
+    return tuple(
+        Spot(
+            pool.name,
+            pool.size_bytes - _used_bytes(pool),
+            tuple(one.name for one in seen if one.pool == pool.name),
+        )
+        for pool in pools
+    )
 
 
-def _thin_pool(seen: Sequence[_Seen]) -> str:
-    """The name of the group's thin pool; '' when it has none. Of several the first."""
-    return next((one.name for one in sorted(seen, key=lambda one: one.name) if one.attributes.startswith("t")), "")
+def parse_segments(said: str) -> tuple[Spot, ...]:
+    """The physical volumes of `pvs --segments`, each with what is on it. Raises ToolOutput for what is none."""
+    try:
+        [report] = json.loads(said)["report"]
+        [rows] = report.values()  # "pvseg" by lvm 2.03.31
+        free = {one["pv_name"]: int(one["pv_free"]) for one in rows}
+        there = {(one["pv_name"], one["lv_name"]) for one in rows if one["lv_name"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolOutput(f"What pvs says cannot be read: {error}\n{said[:400]}") from error
+    return tuple(
+        Spot(disk, free_bytes, tuple(sorted(lv for on, lv in there if on == disk)))
+        for disk, free_bytes in sorted(free.items())
+    )
