@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,60 @@ def test_a_full_group_and_a_missing_one_are_told(dom0: Ssh, fill: Fill, tmp_path
     missing = LvmPool(dom0, "nogroup", "nogroup", fill=fill, locks=tmp_path)
     with pytest.raises(Refused, match="no volume group 'nogroup'"):
         missing.list()
+
+
+TWO_DISKS = """\
+for disk in a b; do
+    truncate -s 256M /root/vg2$disk.img
+    set -- "$@" "$(losetup --find --show /root/vg2$disk.img)"
+done
+vgcreate -q vg2 "$@" >&2
+[ -z "$pooled" ] || for disk; do
+    lvcreate -q --type thin-pool --size 160M --name "thin-${disk##*/}" vg2 "$disk" >&2
+done
+"""
+NO_DISKS = """\
+vgremove -q --yes --force vg2 >&2 || :
+losetup --associated /root/vg2a.img --noheadings --output NAME | xargs -r losetup --detach
+losetup --associated /root/vg2b.img --noheadings --output NAME | xargs -r losetup --detach
+rm -f /root/vg2a.img /root/vg2b.img
+"""
+
+
+@pytest.fixture(params=["", "yes"], ids=["physical volumes", "thin pools"])
+def two_disks(request: pytest.FixtureRequest, dom0: Ssh, tmp_path: Path) -> Iterator[LvmPool]:
+    """A volume group on two disks, with a thin pool on each or with none."""
+    dom0.run(script(NO_DISKS), timeout_s=60)
+    dom0.run(script(f"pooled={request.param}\n{TWO_DISKS}"), timeout_s=60)
+    yield LvmPool(dom0, "vg2", "site.two", fill=filling(dom0), locks=tmp_path / "locks")
+    dom0.run(script(NO_DISKS), timeout_s=60)
+
+
+def test_machines_are_spread_over_disks_and_their_volumes_are_not(
+    two_disks: LvmPool, dom0: Ssh, tmp_path: Path
+) -> None:
+    content = b"x" * MIB + bytes(2 * MIB) + b"y" * MIB
+    image = image_of(tmp_path, content)
+    two_disks.bring(image)
+
+    def boot(machine: str) -> None:
+        two_disks.clone(f"{machine}-disk", image)
+        two_disks.create(f"{machine}-data", 8 * MIB)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(boot, ("ui", "ce", "se", "mon")))
+    said = dom0.run(script("lvs --noheadings --separator , -o lv_name,pool_lv,devices vg2"), timeout_s=60).stdout
+    where = {row[0]: row[1] or row[2].partition("(")[0] for row in (line.strip().split(",") for line in said.split())}
+    disks = {name: where[f"site.two.{name}-disk"] for name in ("ui", "ce", "se", "mon")}
+    assert {name: where[f"site.two.{name}-data"] for name in disks} == disks
+    assert sorted(Counter(disks.values()).values()) == [2, 2]
+    want = hashlib.sha256(content).hexdigest()
+    assert {content_of(dom0, two_disks.path_of(f"{name}-disk")) for name in disks} == {want}
+
+
+@pytest.mark.parametrize("two_disks", [""], ids=["physical volumes"], indirect=True)
+def test_what_fits_on_no_disk_is_refused_and_takes_nothing(two_disks: LvmPool) -> None:
+    free = two_disks.free_bytes()
+    with pytest.raises(Refused, match="is full"):
+        two_disks.create("big-data", 400 * MIB)
+    assert two_disks.free_bytes() == free
