@@ -51,6 +51,7 @@ for _ in $(seq 200); do
     for disk in /sys/block/sd*; do
         if grep -aqs "$3" "$disk/device/vpd_pg80"; then
             exec <"/dev/${{disk##*/}}"
+            from=direct
             {WRITE}
             exec </dev/null
             echo 1 >"$disk/device/delete"
