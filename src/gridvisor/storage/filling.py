@@ -11,8 +11,8 @@ from gridvisor.run.ssh import Ssh
 from gridvisor.run.target import Target
 
 _FILL_S = 3600.0
-# Zeros are left out where the device has nothing but zeros anyway, which is most of an image. It goes past the page cache,
-# for which a small dom0 has no room: 12 s instead of 34 for 386 MiB under emulation; `from` may say so of reading, too.
+# Zeros are left out where the device has nothing but zeros anyway, as most of an image. It goes past the page cache:
+# a small dom0 has no room for it, 12 s instead of 34 for 386 MiB under emulation. `from` may say the same of reading.
 WRITE = 'dd of="$1" bs=1M iflag=fullblock${from:+,$from} oflag=direct status=none conv="${2:+sparse,}fsync"'
 
 
