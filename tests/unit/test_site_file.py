@@ -248,7 +248,10 @@ def test_a_file_nested_without_end_is_an_error_as_any(tmp_path: Path, text: str,
     # In a process of its own, which may end by a signal.
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"{file}:{place}: nested too deeply; 100 levels are the most" in done.stderr
+    ours = f"{file}:{place}: nested too deeply; 100 levels are the most"
+    # libyaml 0.2.6 (PyYAML 6.0.4) counts for itself, to 1000 flow levels; its scanner is that far ahead of its parser.
+    libyaml = f"{file}:2:1010: not YAML: exceeded maximum nesting"
+    assert ours in done.stderr or libyaml in done.stderr
 
 
 @pytest.mark.parametrize(
