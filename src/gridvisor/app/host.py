@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 
 from gridvisor.app.capacity import Room, room
 from gridvisor.app.machine import Machines
+from gridvisor.app.pace import Pace
 from gridvisor.core.errors import Refused
 from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
@@ -91,6 +92,10 @@ class Host:
         """
         require_root()
         return False
+
+    def pace(self) -> Pace:
+        """How quick its guests are; asked once they can be booted."""
+        return Pace()
 
     def uml_pack(self, *, refresh: bool = False) -> KernelPack:
         """The kernel pack for User-Mode Linux."""

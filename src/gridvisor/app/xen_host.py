@@ -7,14 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from gridvisor.app.box import box_of
 from gridvisor.app.capacity import Room
 from gridvisor.app.host import BRIDGE, SITE_GROUP, SUBNET, Host, network_name
+from gridvisor.app.pace import Pace, emulated
 from gridvisor.core.errors import Refused
 from gridvisor.kernel.xen import XenPack, xen_pack
-from gridvisor.monitor.box.qemu import GUEST_PARAMETERS
+from gridvisor.monitor.box.accelerator import TCG
+from gridvisor.monitor.box.box import Box
+from gridvisor.monitor.box.qemu import GUEST_KEYS, GUEST_PARAMETERS
 from gridvisor.monitor.protocol import Monitor
 from gridvisor.monitor.xen.monitor import XenMonitor
 from gridvisor.network.dom0 import Dom0Network
@@ -32,7 +36,7 @@ class XenHost(Host):
     """The Xen whose dom0 is `dom0()`; images, keys and what is known of sites stay on this machine.
 
     `start` is called before guests are booted, and is true if it had guests go on that had stood still. `parameters`
-    are words for the kernels of all its guests.
+    are words for the kernels of all its guests, `keys` are for xl's configuration of each.
     """
 
     # Debian's kernel with its initramfs, against the kernel of User-Mode Linux: `free` in one guest and in the other.
@@ -47,6 +51,8 @@ class XenHost(Host):
         fill: Fill | None = None,
         start: Callable[[], bool],
         parameters: Sequence[str] = (),
+        keys: Mapping[str, str] = MappingProxyType({}),
+        pace: Callable[[], Pace] = Pace,
     ) -> None:
         super().__init__(of.places, of.bus, mirror_uri=of.mirror_uri)
         self.uri = uri
@@ -54,6 +60,8 @@ class XenHost(Host):
         self._fill = fill
         self._start = start
         self._parameters = parameters
+        self._keys = keys
+        self._pace = pace
 
     @cached_property
     def dom0(self) -> Target:
@@ -62,7 +70,7 @@ class XenHost(Host):
 
     @cached_property
     def _xen(self) -> XenMonitor:
-        return XenMonitor(self.dom0, self.pack, parameters=self._parameters)
+        return XenMonitor(self.dom0, self.pack, parameters=self._parameters, keys=self._keys)
 
     @cached_property
     def monitor(self) -> Monitor:
@@ -107,6 +115,10 @@ class XenHost(Host):
         """See Host.make_ready."""
         return self._start()
 
+    def pace(self) -> Pace:
+        """See Host.pace."""
+        return self._pace()
+
 
 def host_at(host: Host, uri: str) -> Host:
     """The host that a monitor's URI names, seen from this machine; nothing is started.
@@ -122,13 +134,27 @@ def host_at(host: Host, uri: str) -> Host:
         return XenHost(host, uri, dom0=lambda: host.target, start=_nothing)
     if uri == "box":
         box = box_of(host)
-        return XenHost(host, uri, dom0=lambda: box.dom0, fill=box.fill, start=box.up, parameters=GUEST_PARAMETERS)
+        return XenHost(
+            host,
+            uri,
+            dom0=lambda: box.dom0,
+            fill=box.fill,
+            start=box.up,
+            parameters=GUEST_PARAMETERS,
+            keys=GUEST_KEYS,
+            pace=lambda: _pace_of(box),
+        )
     dom0 = _ssh_of(uri)
     return XenHost(host, uri, dom0=lambda: dom0, start=_nothing)
 
 
 def _nothing() -> bool:
     return False
+
+
+def _pace_of(box: Box) -> Pace:
+    told = box.status()
+    return Pace() if told is None or told.hardware.accelerator != TCG else emulated(told.hardware.cpus)
 
 
 def _ssh_of(uri: str) -> Ssh:

@@ -30,6 +30,9 @@ from gridvisor.run.target import Target
 _COMMAND_S = 60.0
 _FORWARD = "forward-"
 _PATIENCE_S = 40
+# socat(1) waits for a guest that boots: logins that failed and began anew took more of an emulated dom0's processors
+# than the guest did that was waited for.
+_AGAIN = f"retry={_PATIENCE_S // 2},interval=1"
 BOOT = "/var/lib/gridvisor/networks"  # scripts for a dom0 to run when it boots, before it creates guests again
 # What is there stays; what a killed run left half made is finished. Four words for each bridge.
 _NETWORK = """\
@@ -108,7 +111,7 @@ class Dom0Network:
         """How this machine gets to the guests."""
         if not isinstance(self.target, Ssh):
             return through_namespace(self.namespace)
-        *words, remote = self.target.local(Command(self._into("TCP:%h:%p"))).argv
+        *words, remote = self.target.local(Command(self._into(f"TCP:%h:%p,{_AGAIN}"))).argv
         # ssh hands it to a shell, and every % but those of %h and %p is doubled for ssh itself.
         proxy_command = f"{shlex.join(words).replace('%', '%%')} {shlex.quote(remote)}"
         return Way(proxy_command=proxy_command, patience_s=_PATIENCE_S)

@@ -22,7 +22,7 @@ from gridvisor.site.machine import Machine
 _SSH_FAILED = 255
 _TRY_AGAIN_S = 0.3
 _ASK_S = 5.0
-_LOOK_S = 1.0  # how long a guest may be silent before it is looked at whether it is still there
+_LOOK_S = 1.0  # how long a guest may be silent before it is looked at whether it is still there, on a usual host
 
 
 class Halted(GridvisorError):
@@ -144,7 +144,7 @@ def _watch(
     )
     with process:
         try:
-            yield process, _lines(process, max(_LOOK_S, deployment.network.way.patience_s / 4))
+            yield process, _lines(process, _LOOK_S * deployment.host.pace().times)
         finally:
             process.kill()
 

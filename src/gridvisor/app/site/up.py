@@ -13,6 +13,7 @@ from gridvisor.app.image import build
 from gridvisor.app.site.change import change_files
 from gridvisor.app.site.clock import set_clocks
 from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.down import waves
 from gridvisor.app.site.guest import entries_of, guest_of, identity_path, known_hosts_of, published_of, site_volumes
 from gridvisor.app.site.plan import Act, Desired, Observed, Step, plan
 from gridvisor.app.site.ready import Halted, ailment, wait_for_login, wait_until_ready
@@ -30,7 +31,7 @@ from gridvisor.monitor.protocol import State, VolumeUse
 from gridvisor.site.machine import Machine
 
 BOOTING = {Act.CREATE, Act.RESTORE, Act.REPLACE}
-_AT_ONCE = 32  # machines; their work here is waiting for guests and tools
+_LOOKS = 32  # machines that are looked at, at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def observe(deployment: Deployment) -> dict[str, Observed]:
         for name in names
     }
     ready = [machine for machine in deployment.machines if machine.name in seen and seen[machine.name].was_ready]
-    ails = each(ready, lambda machine: ailment(machine, deployment), workers=_AT_ONCE)
+    ails = each(ready, lambda machine: ailment(machine, deployment), workers=_LOOKS)
     return seen | {machine.name: replace(seen[machine.name], ails=what) for machine, what in ails.items()}
 
 
@@ -101,7 +102,8 @@ def up(
     """Plan, `show` the plan and carry it out; on return the services of all machines answer.
 
     With `only`, this is about the machines of these names alone. `timeout_s` is what they may take to boot and to
-    answer, once their images are built.
+    answer, once their images are built, on a host of usual pace. Only as many boot side by side as the host can take,
+    first those that others need.
 
     When one machine fails, the others are not waited for any more; all failures are raised together, and the machines
     stay for a look. May be killed at any moment and called again.
@@ -115,17 +117,24 @@ def up(
         _refuse_what_does_not_fit(deployment, steps)
         images = _images(deployment, steps)
         pack = deployment.host.pack()
-        deadline = Deadline.after(timeout_s)
+        pace = deployment.host.pace()
+        deadline = Deadline.after(timeout_s * pace.times)
         with deployment.network.users():
             deployment.network.ensure()
             deployment.network.publish([one for machine in deployment.machines for one in published_of(machine)])
             work = _Work(deployment, images, pack, deadline, threading.Event())
             try:
-                each([step for step in steps if step.machine], work.carry_out, workers=_AT_ONCE)
+                each(_needed_first(deployment, steps), work.carry_out, workers=pace.at_once)
             except ExceptionGroup as group:
                 raise group.subgroup(lambda error: not isinstance(error, Halted)) or group from None
-            each([step for step in steps if not step.machine], work.remove, workers=_AT_ONCE)
+            each([step for step in steps if not step.machine], work.remove, workers=_LOOKS)
     return steps
+
+
+def _needed_first(deployment: Deployment, steps: Sequence[Step]) -> list[Step]:
+    """The steps for machines that the site has; none before those of machines that its role needs."""
+    rank = {name: -index for index, names in enumerate(waves(deployment.machines)) for name in names}
+    return sorted((step for step in steps if step.machine), key=lambda step: rank[step.name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +193,9 @@ class _Work:
     def _volumes(self, machine: Machine, image: Image) -> None:
         """Make the volumes that are missing; a root of another image makes way."""
         pool = self.deployment.pool
+        found = {volume.name: volume for volume in pool.list()}
         for volume in site_volumes(machine):
-            there = pool.find(volume.name)
+            there = found.get(volume.name)
             if there is not None and volume.use is VolumeUse.ROOT and there.backing != image.path:
                 pool.remove(volume.name)
                 there = None
@@ -246,11 +256,12 @@ def _refuse_what_does_not_fit(deployment: Deployment, steps: Sequence[Step]) -> 
         outstanding=outstanding_mib([row for row in rows if row.name not in mine], overhead_mib=has.overhead_mib),
         freed_mib=sum(row.held_mib + has.overhead_mib for row in rows if row.name in mine),
     )
+    there = {volume.name for volume in deployment.pool.list()}
     new_bytes = sum(
         (volume.size_mib or machine.role.size_mib) << 20
         for machine in booting
         for volume in site_volumes(machine)
-        if deployment.pool.find(volume.name) is None
+        if volume.name not in there
     )
     check_disk(new_bytes, has=has)
     running = {row.name for row in rows if row.state is not State.CRASHED}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from gridvisor.domain.model import Disk, OnEnd, Vif
 from gridvisor.domain.writer import write_config
@@ -19,10 +20,17 @@ _CONSOLE = ("console=hvc0", "quiet", "systemd.show_status=error")
 
 
 def xl_config(
-    guest: Guest, *, uuid: str, kernel: str, ramdisk: str, script: str, parameters: Sequence[str] = ()
+    guest: Guest,
+    *,
+    uuid: str,
+    kernel: str,
+    ramdisk: str,
+    script: str,
+    parameters: Sequence[str] = (),
+    keys: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The file for xl.cfg(5); kernel and ramdisk are paths in dom0, as are those of the volumes, which that `script`
-    of Xen's folder for such attaches; `parameters` are more words for the guest's kernel.
+    of Xen's folder for such attaches; `parameters` are more words for the guest's kernel, `keys` more of xl's own.
 
     A crashed domain is always preserved: a monitor shows it until it is destroyed, or its name is taken anew.
     """
@@ -45,7 +53,7 @@ def xl_config(
             hostname=None,
             dhcp=False,
             on_crash=OnEnd.PRESERVE if preserve else domain.on_crash,
-            other={**domain.other, "uuid": uuid},
+            other={**keys, **domain.other, "uuid": uuid},
         )
     )
 

@@ -10,9 +10,10 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gridvisor.core.errors import GridvisorError, Refused
@@ -125,10 +126,18 @@ class XenMonitor:
 
     name = "xen"
 
-    def __init__(self, target: Target, pack: Callable[[], XenPack], *, parameters: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        target: Target,
+        pack: Callable[[], XenPack],
+        *,
+        parameters: Sequence[str] = (),
+        keys: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._target = target
         self._pack = pack
         self._parameters = parameters
+        self._keys = keys
         self._delivered = False
 
     def list(self) -> Sequence[DomainRow]:
@@ -336,7 +345,7 @@ class XenMonitor:
 
         guest = replace(guest, volumes=tuple(placed(volume) for volume in guest.volumes))
         files = {"kernel": f"{self._kernels}/vmlinux", "ramdisk": f"{self._kernels}/initramfs"}
-        return xl_config(guest, uuid=id, script=_DISK_SCRIPT, parameters=self._parameters, **files)
+        return xl_config(guest, uuid=id, script=_DISK_SCRIPT, parameters=self._parameters, keys=self._keys, **files)
 
     def free_mib(self) -> int:
         """The memory that Xen has for new domains."""
