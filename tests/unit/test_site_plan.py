@@ -12,7 +12,8 @@ from gridvisor.app.host import Host
 from gridvisor.app.site import down as ends
 from gridvisor.app.site import up as ups
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.down import data_volumes, destroy, down, waves
+from gridvisor.app.site.down import data_volumes, destroy, down
+from gridvisor.app.site.order import needed_first, waves
 from gridvisor.app.site.plan import Act, Desired, Observed, Step, changed_files, differences, plan
 from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
 from gridvisor.app.site.up import observe
@@ -213,6 +214,11 @@ def test_waves_follow_chains_and_end_those_that_need_one_another_together() -> N
     assert list(waves(circle)) == [{"c"}, {"a", "b"}]
     assert list(waves(of_role(role("a", "absent"), "a"))) == [{"a"}]
     assert list(waves([])) == []
+
+
+def test_what_others_need_boots_first_where_not_all_boot_at_once() -> None:
+    assert needed_first(MACHINES) == ("ce", "se", "ui", "wn1", "wn2", "mon")
+    assert needed_first([*of_role(role("b", "a"), "b1", "b2"), *of_role(role("a"), "a")]) == ("a", "b1", "b2")
 
 
 class Network:

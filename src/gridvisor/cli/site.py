@@ -46,6 +46,10 @@ SiteOption = Annotated[
     typer.Option("--site", "-s", metavar="SITE", help="Which site, if there are several.", autocompletion=known_sites),
 ]
 MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="Such as ce.", autocompletion=_machines)]
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", metavar="SECONDS", help="How long to wait; ten times that on emulated processors."),
+]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="What to print.")]
 
 
@@ -76,7 +80,7 @@ def up(
         typer.Option("--monitor", metavar="URI", help="Where: uml, xen, xen+ssh://root@dom0, box; as the file says."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
-    timeout_s: Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait.")] = 600,
+    timeout_s: Timeout = 600,
 ) -> None:
     """Bring a site up, or to what its changed file says.
 
@@ -139,7 +143,7 @@ def run(
         list[str] | None,
         typer.Option("--output", metavar="FILE", help="A file that the job leaves, to be put on the SE; again."),
     ] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait.")] = 600,
+    timeout_s: Timeout = 600,
 ) -> None:
     """Run a command as a Grid job, and print its output.
 

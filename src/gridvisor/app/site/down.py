@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
 
 from gridvisor.app.host import require_root
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.guest import site_volumes
+from gridvisor.app.site.order import waves
 from gridvisor.app.wait import wait_until_gone
 from gridvisor.core.deadline import Deadline
 from gridvisor.core.errors import TimedOut
 from gridvisor.monitor.protocol import DomainRow, State, VolumeUse
-from gridvisor.site.machine import Machine
 from gridvisor.storage.snapshots import SnapshotStore
 
 
@@ -66,19 +65,6 @@ def data_volumes(deployment: Deployment) -> tuple[str, ...]:
         for volume in deployment.pool.list()
         if volume.name not in replaceable and not volume.name.endswith(("-disk", "-swap"))
     )
-
-
-def waves(machines: Sequence[Machine]) -> Iterator[frozenset[str]]:
-    """Names of machines that may end together: nobody before those whose role needs theirs.
-
-    Roles that need one another end last, together.
-    """
-    left = list(machines)
-    while left:
-        needed = {role for machine in left for role in machine.role.needs if role != machine.role.name}
-        ends = [machine for machine in left if machine.role.name not in needed] or left
-        yield frozenset(machine.name for machine in ends)
-        left = [machine for machine in left if machine not in ends]
 
 
 def _power_off(deployment: Deployment, rows: list[DomainRow], timeout_s: float) -> None:

@@ -71,14 +71,14 @@ class JobResult:
 
 
 def run_jobs(deployment: Deployment, wish: JobWish, *, timeout_s: float) -> tuple[JobResult, ...]:
-    """Submit, follow until the last job has ended, and bring the output back.
+    """Submit, follow until the last job has ended, and bring the output back; `timeout_s` is for a host of usual pace.
 
     Raises Refused for a wish that cannot be one, SystemSaidNo when the site does not take the jobs or give them back,
     and TimedOut with the state of each.
     """
     _require_sense(deployment, wish)
     account, bus = Account.of(deployment, wish.user), deployment.host.bus
-    deadline = Deadline.after(timeout_s)
+    deadline = Deadline.after(timeout_s * deployment.host.pace().times)
     with work_folder(account) as folder:
         with bus.step("submit", where=account.machine.name):
             account.require_proxy()

@@ -13,8 +13,8 @@ from gridvisor.app.image import build
 from gridvisor.app.site.change import change_files
 from gridvisor.app.site.clock import set_clocks
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.down import waves
 from gridvisor.app.site.guest import entries_of, guest_of, identity_path, known_hosts_of, published_of, site_volumes
+from gridvisor.app.site.order import needed_first
 from gridvisor.app.site.plan import Act, Desired, Observed, Step, plan
 from gridvisor.app.site.ready import Halted, ailment, wait_for_login, wait_until_ready
 from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
@@ -124,17 +124,13 @@ def up(
             deployment.network.publish([one for machine in deployment.machines for one in published_of(machine)])
             work = _Work(deployment, images, pack, deadline, threading.Event())
             try:
-                each(_needed_first(deployment, steps), work.carry_out, workers=pace.at_once)
+                order = needed_first(deployment.machines).index
+                mine = sorted((step for step in steps if step.machine), key=lambda step: order(step.name))
+                each(mine, work.carry_out, workers=pace.at_once)
             except ExceptionGroup as group:
                 raise group.subgroup(lambda error: not isinstance(error, Halted)) or group from None
             each([step for step in steps if not step.machine], work.remove, workers=_LOOKS)
     return steps
-
-
-def _needed_first(deployment: Deployment, steps: Sequence[Step]) -> list[Step]:
-    """The steps for machines that the site has; none before those of machines that its role needs."""
-    rank = {name: -index for index, names in enumerate(waves(deployment.machines)) for name in names}
-    return sorted((step for step in steps if step.machine), key=lambda step: rank[step.name])
 
 
 @dataclass(frozen=True, slots=True)
