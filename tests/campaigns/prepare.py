@@ -74,7 +74,6 @@ def make_disk(folder: Path) -> None:
     write_index(packages, target=local)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
     tree = folder / "tree"
-    write(folder / "first.cfg", FIRST_MENU)
     words = [
         *("mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(BARE)}"),
         *(f"--aptopt={option}" for option in mirror.apt_options),

@@ -53,7 +53,7 @@ def check(
 
 @app.command(epilog="Example: gridvisor host prepare xen+ssh://root@dom0.example.org --disk /dev/sdb --disk /dev/sdc")
 def prepare(
-    uri: XenUri,
+    uri: Annotated[str, typer.Argument(metavar="URI", help="xen+ssh://root@dom0; or xen, for this machine.")],
     disks: Annotated[
         list[str] | None,
         typer.Option("--disk", metavar="DEVICE", help="An empty disk for guests; may be given several times."),
@@ -104,7 +104,7 @@ def prepare(
     if to_do:
         if not yes:
             typer.confirm(
-                "Do this? The reboot is asked for once more." if why and boot is None else "Do this?", abort=True
+                "Do this? You are asked again before a reboot." if why and boot is None else "Do this?", abort=True
             )
         facts = carry_out(dom0, facts, wish, named, bus=host.bus)
         why = reboot_why(facts, wish)

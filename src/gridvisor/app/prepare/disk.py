@@ -10,7 +10,8 @@ from typing import Any
 from gridvisor.core.errors import ToolOutput
 from gridvisor.core.units import format_size
 
-LSBLK = "lsblk --json --bytes --output PATH,TYPE,SIZE,MODEL,RO,MOUNTPOINT,FSTYPE,PTTYPE"
+# NAME, since a tree is made of that column alone (lsblk(8), --tree); without it nothing would be upon a disk.
+LSBLK = "lsblk --json --bytes --output NAME,PATH,TYPE,SIZE,MODEL,RO,MOUNTPOINT,FSTYPE,PTTYPE"
 PVS = "pvs --segments --reportformat json -o pv_name,vg_name,lv_name"
 # A thin pool takes nine tenths, and at least 2 GiB of it have to be free.
 SMALLEST_BYTES = 3 << 30
