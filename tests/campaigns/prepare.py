@@ -1,10 +1,11 @@
 """A bare Debian made a Xen host, by hand: a disk that boots by GRUB, in QEMU, prepared over ssh. Takes half an hour.
 
-    sudo .venv/bin/python tests/campaigns/prepare.py FOLDER [--site]
+    sudo .venv/bin/python tests/campaigns/prepare.py FOLDER [--again] [--site]
 
 Needs mmdebstrap, fdisk, e2fsprogs and qemu-system-x86. FOLDER is made, and keeps disk, console and key. Nothing gets
 into the machine but ssh, nothing gets out: its packages are a repository on its own disk. `--site` brings up a site
-there as well. Prints what is run and what it says, and fails where that is not what it should be.
+there as well; `--again` goes on with a machine that an earlier run has left half prepared. Prints what is run and what
+it says, and fails where that is not what it should be.
 """
 
 from __future__ import annotations
@@ -179,8 +180,17 @@ class Trial:
             sys.exit(f"It should have ended with status {status}.")
         return done.stdout
 
-    def killed_at_its_packages(self, *words: str) -> None:
-        """Begin a command, and kill it once packages are being unpacked over there, which goes on."""
+    def prepare(self, *options: str, status: int) -> str:
+        """What `gridvisor host prepare` prints on stdout, of the empty disk; it has to end with that status."""
+        return self.gridvisor(*self._prepare, *options, status=status)
+
+    @property
+    def _prepare(self) -> tuple[str, ...]:
+        return ("host", "prepare", self.uri, "--disk", "/dev/vdb", "--dom0-memory", "1GiB")
+
+    def killed_at_its_packages(self) -> None:
+        """Begin to prepare it, and be killed once packages are being unpacked over there, which goes on."""
+        words = (*self._prepare, "-y")
         say(f"$ gridvisor {shlex.join(words)}  # and is killed")
         argv = (str(PROJECT / ".venv/bin/gridvisor"), *words)
         with subprocess.Popen(argv, env=self._environment, stdin=subprocess.DEVNULL) as process:
@@ -220,42 +230,40 @@ def expect(*, it: bool, else_say: str) -> None:
         sys.exit(else_say)
 
 
-def prepare(folder: Path, *, with_site: bool) -> None:
-    """From a bare Debian to a Xen host, and once more with nothing to do."""
-    with machine(folder) as port:
-        trial = Trial(folder, port)
-        trial.wait()
-        say("It has booted by GRUB.")
-        trial.there("grub-install /dev/vda && update-grub")
-        trial.gridvisor("host", "check", trial.uri, status=3)
-        for words in ((), ("--disk", "/dev/vda"), ("--disk", "/dev/vda1")):
-            trial.gridvisor("host", "prepare", trial.uri, *words, "-y", status=2)
-        words = ("host", "prepare", trial.uri, "--disk", "/dev/vdb", "--dom0-memory", "1GiB")
-        trial.gridvisor(*words, "--dry-run", status=0)
-        trial.killed_at_its_packages(*words, "-y")
-        trial.gridvisor(*words, "-y", "--reboot", status=0)
-        trial.there(
-            "cat /sys/hypervisor/type; cat /proc/cmdline; xl list; xl info | grep xen_; pvs; lvs; ls /dev/mapper"
-        )
-        trial.there("cat /etc/default/grub.d/gridvisor.cfg; tail -4 /etc/xen/xl.conf; systemctl --failed --no-legend")
-        trial.gridvisor("host", "check", trial.uri, status=0)
-        said = trial.gridvisor(*words, "-y", status=0)
-        expect(it=said.startswith("Nothing is to be done."), else_say="There should be nothing to do.")
-        trial.gridvisor("host", "disks", trial.uri, status=0)
-        if with_site:
-            file = folder / "one.yaml"
-            write(file, SITE)
-            trial.gridvisor("up", str(file), "--monitor", trial.uri, status=0, timeout_s=SITE_S)
-            trial.there("xl list; lvs")
-            trial.gridvisor("ssh", "-s", "one", "se", "--", "systemctl", "is-active", "xrootd@se", status=0)
-            trial.gridvisor("destroy", "--yes", "one", status=0, timeout_s=SITE_S)
-        trial.there("systemctl poweroff")
-    say("Good.")
+def prepare(trial: Trial) -> None:
+    """From a bare Debian to a Xen host, by a command that is killed and one that is not."""
+    trial.there("grub-install /dev/vda && update-grub")
+    trial.gridvisor("host", "check", trial.uri, status=3)
+    for words in ((), ("--disk", "/dev/vda"), ("--disk", "/dev/vda1")):
+        trial.gridvisor("host", "prepare", trial.uri, *words, "-y", status=2)
+    trial.prepare("--dry-run", status=0)
+    trial.killed_at_its_packages()
+    trial.prepare("-y", "--reboot", status=0)
+
+
+def look(trial: Trial) -> None:
+    """It runs under Xen by GRUB's own choice, and there is nothing left to do."""
+    trial.there("cat /sys/hypervisor/type; cat /proc/cmdline; xl list; xl info | grep xen_; pvs; lvs")
+    trial.there("cat /etc/default/grub.d/gridvisor.cfg; tail -4 /etc/xen/xl.conf; systemctl --failed --no-legend")
+    trial.gridvisor("host", "check", trial.uri, status=0)
+    said = trial.prepare("-y", status=0)
+    expect(it=said.startswith("Nothing is to be done."), else_say="There should be nothing to do.")
+    trial.gridvisor("host", "disks", trial.uri, status=0)
+
+
+def bring_up_a_site(trial: Trial, file: Path) -> None:
+    """A site of one machine runs there."""
+    write(file, SITE)
+    trial.gridvisor("up", str(file), "--monitor", trial.uri, status=0, timeout_s=SITE_S)
+    trial.there("xl list; lvs")
+    said = trial.gridvisor("ssh", "-s", "one", "se", "--", "systemctl", "is-active", "xrootd@se", status=0)
+    expect(it=said == "active\n", else_say="Its service should be active.")
+    trial.gridvisor("destroy", "--yes", "one", status=0, timeout_s=SITE_S)
 
 
 def main() -> None:
     """Do what the command line says."""
-    words = [word for word in sys.argv[1:] if word != "--site"]
+    words = [word for word in sys.argv[1:] if word not in ("--site", "--again")]
     if len(words) != 1 or words[0].startswith("-"):
         sys.exit(__doc__)
     folder = Path(words[0]).resolve()
@@ -263,7 +271,19 @@ def main() -> None:
         folder.mkdir(parents=True, mode=0o700)
         make_disk(folder)
         say("The disk is made.")
-    prepare(folder, with_site="--site" in sys.argv)
+    with machine(folder) as port:
+        trial = Trial(folder, port)
+        trial.wait()
+        say("It has booted by GRUB.")
+        if "--again" in sys.argv:
+            trial.prepare("-y", "--reboot", status=0)
+        else:
+            prepare(trial)
+        look(trial)
+        if "--site" in sys.argv:
+            bring_up_a_site(trial, folder / "one.yaml")
+        trial.there("systemctl poweroff")
+    say("Good.")
 
 
 if __name__ == "__main__":

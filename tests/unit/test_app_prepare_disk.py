@@ -57,7 +57,12 @@ def test_an_empty_disk_is_taken() -> None:
         ((), {"children": [device("/dev/mapper/crypt", "crypt")]}, ["part of /dev/mapper/crypt"]),
         (
             ("dos",),
-            {"children": [device("/dev/sdb1", "part", mountpoint="/"), device("/dev/sdb2", "part", mountpoint="/home")]},
+            {
+                "children": [
+                    device("/dev/sdb1", "part", mountpoint="/"),
+                    device("/dev/sdb2", "part", mountpoint="/home"),
+                ]
+            },
             ["the system itself", "/dev/sdb1 is mounted at /", "/dev/sdb2 is mounted at /home", "table (dos)"],
         ),
         (

@@ -20,7 +20,7 @@ _OWN_FILE = "/etc/default/grub.d/gridvisor.cfg"
 _XL_CONF = "/etc/xen/xl.conf"
 _APT_S, _LVM_S, _GRUB_S = 3600.0, 300.0, 900.0
 # A step that was left behind by a command that lost its connection is waited for.
-_ALONE = ("flock", "--close", "--wait", "900", "/run/gridvisor-prepare.lock")
+_ALONE = ("flock", "--verbose", "--close", "--wait", "900", "/run/gridvisor-prepare.lock")
 
 # What a killed run, or a power cut, left half installed is finished first: apt refuses to begin before that.
 _INSTALL = """\
@@ -64,7 +64,7 @@ exec vgcreate -q "$group" "$disk" >&2
 _POOL = """\
 group=$1 disk=$2 name=$3
 if lvs "$group/$name" >/dev/null 2>&1; then exit 0; fi
-exec lvcreate -q --wipesignatures n --type thin-pool -l 90%PVS --name "$name" "$group" "$disk" >&2
+exec lvcreate -q --type thin-pool -l 90%PVS --name "$name" "$group" "$disk" >&2
 """
 _MENU = """\
 file=$1
