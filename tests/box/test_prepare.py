@@ -37,7 +37,7 @@ def test_disks_join_a_group_and_have_a_pool_each_and_all_of_it_may_be_done_twice
             run(dom0, step._POOL, GROUP, disk, f"thin-{disk[-2:]}")
     said = run(dom0, "lvs --noheadings -o lv_name,segtype,data_percent trial")
     assert [line.split()[:2] for line in said.splitlines()] == [["thin-70", "thin-pool"], ["thin-71", "thin-pool"]]
-    on = run(dom0, "pvs --segments --noheadings -o pv_name,lv_name --select 'lv_name =~ tdata'")
+    on = run(dom0, "pvs --segments --noheadings -o pv_name,lv_name --select 'vg_name = trial && lv_name =~ tdata'")
     assert [line.split() for line in on.splitlines()] == [
         ["/dev/loop70", "[thin-70_tdata]"],
         ["/dev/loop71", "[thin-71_tdata]"],
