@@ -12,9 +12,10 @@ from gridvisor.run.command import script
 from gridvisor.run.target import Target
 
 _LOOK_S = 60.0
+XEN = "xen-system-amd64"
 # A command that each Debian package brings, and why we call it.
-_TOOLS = {
-    "xl": ("xen-utils", "creates domains"),
+TOOLS = {
+    "xl": (XEN, "creates domains"),
     "xenstore-read": ("xenstore-utils", "tells scripts of Xen which disk is meant"),
     "lvcreate": ("lvm2", "makes volumes"),
     "thin_check": ("thin-provisioning-tools", "checks a thin pool"),
@@ -25,9 +26,14 @@ _TOOLS = {
     "nsenter": ("util-linux", "enters the namespaces of sites"),
     "losetup": ("mount", "attaches identities, which are files"),
 }
-_MODULES = ("xen-blkback", "xen-netback", "bridge", "veth", "loop", "dm-thin-pool")
+PACKAGES = tuple(package for package, _ in TOOLS.values())
+MODULES = ("xen-blkback", "xen-netback", "bridge", "veth", "loop", "dm-thin-pool")
+# What xl.conf says of it, behind that word; nothing when it says nothing.
+AUTOBALLOON = """\
+sed -n 's/^ *autoballoon *= *"\\{0,1\\}\\([a-z0-9]*\\).*/autoballoon \\1/p' /etc/xen/xl.conf 2>/dev/null || :
+"""
 # Lines of a word and what it is; nothing is changed.
-_LOOK = """\
+_LOOK = f"""\
 PATH=$PATH:/usr/sbin:/sbin
 group=$1 tools=$2 modules=$3
 echo "user $(id -u)"
@@ -39,7 +45,7 @@ for module in $modules; do
     ! modprobe -n -q "$module" || echo "module $module"
 done
 xl info 2>/dev/null | sed -n 's/^\\(xen_version\\|xen_commandline\\|free_memory\\|total_memory\\) *: /\\1 /p' || :
-sed -n 's/^ *autoballoon *= *"\\{0,1\\}\\([a-z0-9]*\\).*/autoballoon \\1/p' /etc/xen/xl.conf 2>/dev/null || :
+{AUTOBALLOON}\
 bytes='--noheadings --units b --nosuffix'
 vgs $bytes -o vg_free,vg_size "$group" 2>/dev/null | sed 's/^ */group /' || :
 lvs $bytes -o lv_attr,lv_size,data_percent "$group" 2>/dev/null | sed -n 's/^ *t/pool t/p' || :
@@ -48,7 +54,7 @@ lvs $bytes -o lv_attr,lv_size,data_percent "$group" 2>/dev/null | sed -n 's/^ *t
 
 def look_at(dom0: Target) -> tuple[Finding, ...]:
     """Everything that our guests need of the machine, looked at without changing anything. Raises Unreachable."""
-    said = dom0.run(script(_LOOK, GROUP, " ".join(_TOOLS), " ".join(_MODULES)), timeout_s=_LOOK_S).stdout
+    said = dom0.run(script(_LOOK, GROUP, " ".join(TOOLS), " ".join(MODULES)), timeout_s=_LOOK_S).stdout
     return tuple(findings(said))
 
 
@@ -59,12 +65,12 @@ def findings(said: str) -> Iterator[Finding]:
     tools = {line[1] for line in lines if line[0] == "tool"}
     modules = {line[1] for line in lines if line[0] == "module"}
     yield _finding("root", facts.get("user") == "0", "domains, volumes and bridges are root's", "log in as root")
-    for tool, (package, why) in _TOOLS.items():
+    for tool, (package, why) in TOOLS.items():
         yield _finding(package, tool in tools, f"{tool} {why}", f"apt-get install {package}")
-    if missing := [module for module in _MODULES if module not in modules]:
+    if missing := [module for module in MODULES if module not in modules]:
         yield Finding("kernel modules", Verdict.MISSING, ", ".join(missing), "boot a kernel that has them")
     else:
-        yield Finding("kernel modules", Verdict.GOOD, ", ".join(_MODULES))
+        yield Finding("kernel modules", Verdict.GOOD, ", ".join(MODULES))
     yield from _xen(facts)
     yield from _group(facts)
 

@@ -15,7 +15,7 @@ from gridvisor.cli.doctor import show
 from gridvisor.cli.site import OutputOption
 from gridvisor.cli.table import columns
 from gridvisor.core.errors import Refused
-from gridvisor.core.units import format_size, parse_size
+from gridvisor.core.units import counted, format_size, parse_size
 
 if TYPE_CHECKING:
     from gridvisor.app.xen_host import XenHost
@@ -49,6 +49,72 @@ def check(
     from gridvisor.app.xen_needs import look_at
 
     show(look_at(_xen_host(uri).dom0), output, then=f"gridvisor up examples/kiam.yaml --monitor {uri}")
+
+
+@app.command(epilog="Example: gridvisor host prepare xen+ssh://root@dom0.example.org --disk /dev/sdb --disk /dev/sdc")
+def prepare(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="xen+ssh://root@dom0; or xen, for this machine.")],
+    disks: Annotated[
+        list[str] | None,
+        typer.Option("--disk", metavar="DEVICE", help="An empty disk for guests; may be given several times."),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option("--dom0-memory", metavar="SIZE", help="Memory of dom0; 2GiB where it has no fixed one so far."),
+    ] = None,
+    boot: Annotated[
+        bool | None, typer.Option("--reboot/--no-reboot", help="Boot it anew at the end, or not; asked otherwise.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is to be done, and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; boot it anew only with --reboot.")] = False,
+) -> None:
+    """Make a Debian machine a Xen host.
+
+    Packages, dom0's memory, the entry that GRUB starts by default, and a volume group on disks that you name; what is
+    as it should be is left as it is. A disk with anything on it is refused. The exit code is 3 when something is
+    missing at the end, as with `host check`.
+    """
+    from gridvisor.app.prepare.facts import look
+    from gridvisor.app.prepare.step import Wish, reboot_why, steps
+    from gridvisor.app.prepare.story import carry_out, reboot
+    from gridvisor.app.xen_needs import look_at
+    from gridvisor.run.ssh import Ssh
+
+    if uri == "box":
+        raise Refused("A box has all that guests need, and stays what it is.", hint="gridvisor host box up")
+    named = tuple(disks or ())
+    for disk in named:
+        if not disk.startswith("/dev/") or any(c.isspace() for c in disk):
+            raise typer.BadParameter(f"'{disk}' is no device such as /dev/sdb")
+    wish = Wish(_size(memory) >> 20 if memory else None)
+    host = _xen_host(uri, run=None if dry_run else "host-prepare")
+    dom0 = host.dom0
+    facts = look(dom0, named)
+    to_do, why = steps(facts, wish), reboot_why(facts, wish)
+    rows = [(step.what, step.does) for step in to_do]
+    if why:
+        ends = f"; {counted(facts.guests, 'guest')} of it will end" if facts.guests else ""
+        rows.append(("reboot", why + ends))
+    if not rows:
+        typer.echo("Nothing is to be done.")
+    else:
+        typer.echo(columns(("TO DO", "WHAT"), rows))
+        if dry_run:
+            return
+    if to_do:
+        if not yes:
+            typer.confirm(
+                "Do this? You are asked again before a reboot." if why and boot is None else "Do this?", abort=True
+            )
+        facts = carry_out(dom0, facts, wish, named, bus=host.bus)
+        why = reboot_why(facts, wish)
+    if why:
+        ask = boot is None and not yes
+        if isinstance(dom0, Ssh) and (boot or (ask and typer.confirm(f"Reboot '{dom0.name}' now?"))):
+            reboot(dom0, facts.boot_id, bus=host.bus)
+        else:
+            typer.echo(f"It has to be booted anew {why}; then: gridvisor host check {uri}", err=True)
+    show(look_at(dom0), Output.TEXT, then=f"gridvisor up examples/kiam.yaml --monitor {uri}")
 
 
 @app.command(epilog="Example: gridvisor host disks xen+ssh://root@dom0.example.org --volumes")
@@ -191,10 +257,10 @@ def rm(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) 
     it.remove()
 
 
-def _xen_host(uri: str) -> XenHost:
+def _xen_host(uri: str, *, run: str | None = None) -> XenHost:
     from gridvisor.app.xen_host import XenHost
 
-    host = open_host(monitor=uri)
+    host = open_host(monitor=uri, run=run)
     if not isinstance(host, XenHost):
         raise Refused(f"'{uri}' is no Xen host.", hint="xen, xen+ssh://root@dom0, or box; gridvisor doctor for uml")
     return host
