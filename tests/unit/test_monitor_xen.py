@@ -149,6 +149,12 @@ def test_nobody_elses_domain_is_touched() -> None:
 
 # The whole of what `xl create -q` said, and what we make of it. What no file holds was printed by 4.17.7.
 WHY = (
+    ("create-name-taken-4.17.txt", "its name is taken"),
+    ("create-too-small-4.17.txt", "less than its kernel takes"),
+    ("create-no-memory-4.17.txt", "not enough free memory"),
+    ("create-no-bridge-4.17.txt", "bridge does not exist.*nobr0"),
+    ("create-no-disk-4.17.txt", "disk is not there.*/root/none.img"),
+    ("create-no-kernel-4.17.txt", "kernel is not there.*/boot/none"),
     ("create-name-taken-4.20.txt", "its name is taken"),
     ("create-too-small-4.20.txt", "less than its kernel takes"),
     ("create-no-memory-4.20.txt", "not enough free memory"),
@@ -253,6 +259,11 @@ def test_it_is_known_whether_dom0_has_memory_of_its_own(change: tuple[str, str],
     info = parse_info(text.replace(*change))
     assert (info.is_fixed, info.facts["xen_version"], info.facts["host"]) == (is_fixed, "4.20.5-pre", "box")
     assert info.free_mib == int(info.facts["free_memory"]) > 1000
+
+
+def test_info_of_an_older_xen_is_read() -> None:
+    info = parse_info((DATA / "info-4.17.txt").read_text())
+    assert (info.free_mib, info.is_fixed, info.facts["xen_version"]) == (1223, True, "4.17.5")
 
 
 @pytest.mark.parametrize("text", ["", "free_memory : much", "xl: command not found"])
