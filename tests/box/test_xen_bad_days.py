@@ -254,7 +254,8 @@ def test_a_note_that_a_power_cut_emptied_harms_nobody(bench: XenBench) -> None:
 SMALL_GROUP = """\
 truncate -s 64M /root/vg3.img
 vgcreate -q vg3 "$(losetup --find --show /root/vg3.img)" >&2
-[ -z "$1" ] || lvcreate -q --type thin-pool --size 16M --chunksize 64k --errorwhenfull y --name thin vg3 >&2
+[ -z "$1" ] || lvcreate -q --type thin-pool --size 16M --chunksize 64k --name thin vg3 >&2
+[ -z "$1" ] || lvchange -q --errorwhenfull y vg3/thin >&2
 """
 NO_GROUP = """\
 vgremove -q --yes --force vg3 >&2 || :

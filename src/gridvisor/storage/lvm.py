@@ -64,7 +64,9 @@ _REMOVE = 'lvremove -q --yes "$1" >&2'
 _COPY = 'dd if="$1" of="$2" bs=1M iflag=fullblock status=none conv="${3:+sparse,}fsync"'
 _LABEL = 'mke2fs -q -t ext4 -m 0 -E "$3" -L "$2" "$1"'
 # By lvcreate(8) of a group and of a thin pool, and by dd(1) and mke2fs(8) to a thin pool that fills up under them.
-_NO_ROOM = re.compile("nsufficient free space|nsufficient suitable allocatable|above threshold|No space left")
+_NO_ROOM = re.compile(
+    "nsufficient free space|nsufficient suitable allocatable|out of data space|reached threshold|No space left"
+)
 # What reads as zeros need not have them written: 2 GiB of a thin pool took an emulated dom0 a minute of its busiest.
 _ZEROS, _ANYTHING = "assume_storage_prezeroed=1", "lazy_itable_init=1"
 
@@ -289,7 +291,7 @@ class LvmPool:
             return self._target.run(script(source, *words), timeout_s=timeout_s).stdout
         except CommandFailed as error:
             said = error.result.stderr + error.result.stdout  # with JSON asked for, lvs(8) complains in JSON
-            if "not found" in said and self._vg in said:
+            if re.search(rf'olume group \\*"{re.escape(self._vg)}\\*" not found', said):
                 raise Refused(
                     f"'{error.result.where}' has no volume group '{self._vg}'.", hint="gridvisor host check"
                 ) from error
