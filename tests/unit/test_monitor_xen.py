@@ -128,7 +128,7 @@ class Dom0:
 
     def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
         body = command.argv[2]
-        if "xl create" in body or "xl restore" in body:
+        if any(word in body for word in ("xl create", "xl restore", 'xl "$@"')):
             return checked(Result(command, 3, "", self._said, 0.0, self.name), check=check)
         return Result(command, 0, self._looks if "xenstore-list /vm" in body else "", "", 0.0, self.name)
 
@@ -270,3 +270,39 @@ def test_info_of_an_older_xen_is_read() -> None:
 def test_what_tells_of_no_memory_is_no_info(text: str) -> None:
     with pytest.raises(ToolOutput):
         parse_info(text)
+
+
+# What xl 4.20 said of changes that cannot be.
+TOO_MUCH = (
+    (
+        "vcpu-set",
+        "You are overcommmitting! You have 2 physical CPUs and want 7 vCPUs! Aborting, use --ignore-host to continue",
+        "given 7: the host has not so many processors",
+    ),
+    (
+        "vcpu-set",
+        "libxl: error: libxl_domain.c:1871:libxl_set_vcpuonline: Domain 21:Requested 2 VCPUs, however maxcpus is 1!:"
+        " Function not implemented\nlibxl_set_vcpuonline failed domid=21 max_vcpus=2, rc: -3",
+        "at most those that it was created with",
+    ),
+    (
+        "mem-set",
+        "libxl: error: libxl_mem.c:278:libxl_set_memory_target: Domain 21:memory_dynamic_max must be less than or"
+        " equal to memory_static_max\n\ncannot set domid 21 dynamic max memory to : 4000m",
+        "given 7m: it may not have so much",
+    ),
+    (
+        "mem-max",
+        "libxl: error: libxl_mem.c:59:libxl_domain_setmaxmem: Domain 19:memory_static_max must be greater than or or"
+        " equal to memory_dynamic_max: Success\ncannot set domid 19 static max memory to : 1m",
+        "it has more than that",
+    ),
+)
+
+
+@pytest.mark.parametrize(("verb", "said", "reason"), TOO_MUCH)
+def test_a_change_that_cannot_be_is_refused(verb: str, said: str, reason: str) -> None:
+    monitor = XenMonitor(Dom0(looks=noted(NOTE), said=said), _pack)  # type: ignore[arg-type]
+    change = {"vcpu-set": monitor.set_vcpus, "mem-set": monitor.set_memory, "mem-max": monitor.set_max_memory}[verb]
+    with pytest.raises(Refused, match=reason):
+        change("a", 7)

@@ -274,18 +274,15 @@ class XenMonitor:
 
     def set_memory(self, name: str, mib: int) -> None:
         """Ask the guest to give back memory, or to take some of what it may have at most."""
-        self._require_live(name)
-        self._xl("mem-set", name, f"{mib}m")
+        self._change("mem-set", name, f"{mib}m")
 
     def set_max_memory(self, name: str, mib: int) -> None:
         """Say how much memory the domain may have at most."""
-        self._require_live(name)
-        self._xl("mem-max", name, f"{mib}m")
+        self._change("mem-max", name, f"{mib}m")
 
     def set_vcpus(self, name: str, number: int) -> None:
         """Give the guest that many of the processors that it was created with."""
-        self._require_live(name)
-        self._xl("vcpu-set", name, str(number))
+        self._change("vcpu-set", name, str(number))
 
     def autostart(self, name: str, *, on: bool) -> None:
         """Say whether dom0 creates the domain again when it boots, as xendomains(8) does with what is in its folder.
@@ -444,6 +441,13 @@ class XenMonitor:
         """What Xen says of the host, and of the memory that it has for new domains."""
         return parse_info(self._run(f"within {_XL_S} {LOOK}").stdout)
 
+    def _change(self, verb: str, name: str, value: str) -> None:
+        self._require_live(name)
+        try:
+            self._xl(verb, name, value)
+        except CommandFailed as error:
+            raise _why_not(name, error.result, f"given {value}") from error
+
     def _xl(self, verb: str, *words: str) -> None:
         self._run(f'within {_XL_S} xl "$@"', verb, *words)
 
@@ -507,6 +511,22 @@ _REASONS = (
     ),
     (r"failed to open file '\S+': No such file", "its kernel is not there", "try again: it is brought to dom0 then"),
     (r"neither hap nor shadow paging available", "this host runs paravirtual guests only", 'type = "pv"'),
+    (
+        r"You are overcommmitting! You have \d+ physical CPUs",  # sic
+        "the host has not so many processors",
+        "gridvisor domain info",
+    ),
+    (r"however maxcpus is \d+", "it has at most those that it was created with", "create it again with vcpus=NUMBER"),
+    (
+        r"memory_dynamic_max must be less than or equal to memory_static_max",
+        "it may not have so much",
+        "gridvisor domain mem-max",
+    ),
+    (
+        r"memory_static_max must be greater than or or equal to memory_dynamic_max",  # sic
+        "it has more than that",
+        "gridvisor domain mem-set",
+    ),
     (r"No space left on device", "dom0 has no room for its files", "in dom0: df /etc /var/lib/gridvisor"),
 )
 
