@@ -211,8 +211,7 @@ class Slow:
     def run(self, command: Command, *, timeout_s: float, check: bool = True) -> object:
         if "xl create" not in command.argv[2]:
             return self._target.run(command, timeout_s=timeout_s, check=check)
-        alone = replace(self._target, sockets=self._target.sockets / "none")  # a connection of its own
-        argv = alone.local(command).argv
+        argv = self._target.local(command).argv
         child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert child.stdin is not None
         child.stdin.write(command.stdin or b"")
