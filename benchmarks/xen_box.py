@@ -1,8 +1,8 @@
 """How long real Xen in a box takes: to come up, to create guests beside the same commands by hand, to save and resume.
 
 Run as root on a machine that is otherwise idle:  sudo .venv/bin/python benchmarks/xen_box.py
-Prints medians (and least to most), and what gridvisor takes more than its commands by hand, run in turns. Without KVM it
-takes half an hour. The box is one of its own, and is removed in the end.
+Prints medians (and least to most), and what gridvisor takes more than its commands by hand, run in turns. Without KVM
+it takes half an hour. The box is one of its own, and is removed in the end.
 """
 
 from __future__ import annotations

@@ -167,3 +167,12 @@ def test_a_volume_in_use_is_not_removed(places: Places, pools: Pools, tmp_path: 
     remove_volume(pools, monitor, "vg0/a")
     with pytest.raises(NoSuchVolume, match="vg0/a"):
         remove_volume(pools, monitor, "vg0/a")
+
+
+def test_a_device_of_lvm_is_a_volume_where_volumes_are_those(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_block_device", lambda path: True)
+    domain = Domain("vm1", disks=(Disk("/dev/vg0/vm1-disk", "xvda"),))
+    with pytest.raises(Unsupported, match="UML guests get volumes and files"):
+        wanted_volumes(domain)
+    (volume,) = wanted_volumes(domain, lvm=True)
+    assert (volume.group, volume.name, volume.file) == ("vg0", "vm1-disk", None)

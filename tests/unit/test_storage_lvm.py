@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gridvisor.core.errors import ToolOutput
-from gridvisor.storage.lvm import parse_lvs, parse_segments
+from gridvisor.core.errors import Refused, ToolOutput
+from gridvisor.run.command import Command, CommandFailed, Result
+from gridvisor.run.target import checked
+from gridvisor.storage.lvm import LvmPool, parse_lvs, parse_segments
 from gridvisor.storage.placement import Spot
 
 DATA = Path(__file__).parent.parent / "data" / "lvm"
@@ -24,3 +26,65 @@ def test_what_cannot_be_read_is_told(said: str) -> None:
         parse_segments(said)
     with pytest.raises(ToolOutput, match="What lvs says cannot be read"):
         parse_lvs(said)
+
+
+class Dom0:
+    """A dom0 with the volume group vg0, empty and without a thin pool. A script that has the word `fails` in it does so
+    as `said`."""
+
+    name = "dom0"
+
+    def __init__(self, *, fails: str, said: str) -> None:
+        self._fails = fails
+        self._said = said
+        self.scripts: list[str] = []
+
+    def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
+        body = command.argv[2]
+        self.scripts.append(body.split()[0])
+        if self._fails in body:
+            return checked(Result(command, 5, "", self._said, 0.0, self.name), check=check)
+        said = (
+            (DATA / "pvs-segments-2.03.31.json").read_text() if body.startswith("pvs") else '{"report": [{"lv": []}]}'
+        )
+        return Result(command, 0, said, "", 0.0, self.name)
+
+
+def _pool(tmp_path: Path, dom0: Dom0, *, filling: str = "") -> LvmPool:
+    def fill(image: Path, device: str, *, is_empty: bool) -> None:
+        if filling:
+            raise CommandFailed(Result(Command(("dd",)), 1, "", filling, 0.0, "local"))
+
+    return LvmPool(dom0, "vg0", "site.a", fill=fill, locks=tmp_path / "locks")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("said", ["lvcreate-full-2.03.31.txt", "lvcreate-full-pool-2.03.31.txt"])
+def test_a_group_without_room_is_told_with_what_mends_it(said: str, tmp_path: Path) -> None:
+    pool = _pool(tmp_path, Dom0(fails="lvcreate", said=(DATA / said).read_text()))
+    with pytest.raises(
+        Refused, match=r"The volume group 'vg0' of 'dom0' is full: .*(insufficient|out of data)"
+    ) as full:
+        pool.create("b", 1 << 20)
+    assert "vgextend vg0" in (full.value.hint or "")
+
+
+def test_a_volume_that_cannot_be_finished_goes(tmp_path: Path) -> None:
+    image = tmp_path / "aa11/root.img"
+    image.parent.mkdir()
+    image.write_bytes(bytes(512))
+    dom0 = Dom0(fails="nothing", said="")
+    with pytest.raises(Refused, match="is full: dd: error writing"):
+        _pool(tmp_path, dom0, filling=(DATA / "dd-full-pool.txt").read_text()).bring(image)
+    assert dom0.scripts[-1] == "lvremove"
+    dom0 = Dom0(fails="mke2fs", said="mke2fs: no")
+    with pytest.raises(CommandFailed, match="mke2fs: no"):
+        _pool(tmp_path, dom0).create("b", 1 << 20, label="b")
+    assert dom0.scripts[-1] == "lvremove"
+
+
+def test_a_group_that_is_not_there_is_told_and_a_pool_that_is_not_is_something_else(tmp_path: Path) -> None:
+    said = (DATA / "lvs-no-group-2.03.31.json").read_text().replace("nogroup", "vg0")
+    with pytest.raises(Refused, match="'dom0' has no volume group 'vg0'"):
+        _pool(tmp_path, Dom0(fails="lvs", said=said)).list()
+    with pytest.raises(CommandFailed):  # by lvcreate 2.03.31
+        _pool(tmp_path, Dom0(fails="lvcreate", said="  Pool thin not found in Volume group vg0.")).create("b", 1 << 20)

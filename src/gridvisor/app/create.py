@@ -20,6 +20,7 @@ from gridvisor.app.volumes import (
     users_of,
     wanted_volumes,
 )
+from gridvisor.app.xen_host import XenHost
 from gridvisor.core.errors import Refused, Unsupported
 from gridvisor.core.files import write_whole
 from gridvisor.domain.model import Domain
@@ -55,7 +56,7 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
     host.make_ready()
     domain = wish.domain
     bus = host.bus
-    wanted = wanted_volumes(domain)
+    wanted = wanted_volumes(domain, lvm=isinstance(host.network, Dom0Network))
     _refuse_what_does_not_fit(wish, wanted, host)
     with bus.step("kernel pack", where=domain.name):
         pack = host.pack()
@@ -98,10 +99,9 @@ def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host
     rows = host.monitor.list()
     there = next((row for row in rows if row.name == domain.name and row.state is not State.CRASHED), None)
     if there is not None:
-        raise Refused(
-            f"A domain '{domain.name}' exists already; it is {there.state}.",
-            hint=f"gridvisor domain destroy {domain.name}, or another name: name=NAME",
-        )
+        what = f"it is {there.state}" if there.ours else "gridvisor did not make it"
+        destroy = f"gridvisor domain destroy {domain.name}, or " if there.ours else ""
+        raise Refused(f"A domain '{domain.name}' exists already; {what}.", hint=f"{destroy}another name: name=NAME")
     has = host.room()
     outstanding = outstanding_mib(rows, overhead_mib=has.overhead_mib)
     check_memory(domain.memory_mib, has=has, outstanding=outstanding)
@@ -119,6 +119,8 @@ def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host
         if domain.dhcp or wish.publish:
             what = "a lease of DHCP" if domain.dhcp else "published ports"
             raise Unsupported(f"A single domain on Xen has no {what}.", hint="a site file has published ports")
+        if file := next((volume.file for volume in wanted if volume.file), None):
+            raise Unsupported(f"'{file}' is a file; guests on Xen get volumes of LVM.", hint="phy:vg0/NAME-disk")
     elif domain.vifs:
         check_able()
     for port in wish.publish:
@@ -161,6 +163,7 @@ def _write_identity(domain: Domain, machine: Machine, volumes: tuple[Attachment,
         host_keys=(key,),
         authorized_keys=(access_key(host.places.state / "keys").public,),
     )
-    style = network_style(root.backing or root.path)
+    there = host.dom0 if isinstance(host, XenHost) and root.backing is None else None
+    style = network_style(root.backing or root.path, target=there)
     write_whole(machine.folder / "known_hosts", known_hosts_line(str(machine.address), key))
     return write_identity(identity_files(identity, style), machine.folder / "identity.tar")

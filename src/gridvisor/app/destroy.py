@@ -24,6 +24,7 @@ def destroy_domain(host: Host, name: str, *, volumes: bool) -> None:
             raise
         used = []
         leave(machine, host)
+        host.monitor.forget(name)
     remove_idle_network(host)
     if not volumes:
         return

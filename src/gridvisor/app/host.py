@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from ipaddress import IPv4Network
@@ -84,6 +85,15 @@ class Host:
     def room(self) -> Room:
         """What is left for guests."""
         return room(self.places.state)
+
+    def facts(self) -> Mapping[str, object]:
+        """What machine it is, with `xl info`'s names."""
+        return {
+            "host": platform.node(),
+            "release": platform.release(),
+            "machine": platform.machine(),
+            "nr_cpus": os.cpu_count(),
+        }
 
     def make_ready(self) -> bool:
         """See that guests can be booted, before any is; true when clocks of guests stood still until now.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from datetime import UTC, datetime
 
 from gridvisor.app.capacity import outstanding_mib
 from gridvisor.app.host import Host
+from gridvisor.monitor.protocol import DomainRow, NoSuchDomain
 
 
 def host_facts(host: Host) -> dict[str, object]:
@@ -15,10 +14,7 @@ def host_facts(host: Host) -> dict[str, object]:
     rows = host.monitor.list()
     has = host.room()
     return {
-        "host": platform.node(),
-        "release": platform.release(),
-        "machine": platform.machine(),
-        "nr_cpus": os.cpu_count(),
+        **host.facts(),
         "free_memory": has.memory_mib,
         "free_disk_mib": has.disk_bytes >> 20,
         "monitor": host.monitor.name,
@@ -32,9 +28,16 @@ def host_facts(host: Host) -> dict[str, object]:
 
 
 def domain_facts(host: Host, name: str) -> dict[str, object]:
-    """One domain: what it was asked to be, and what it is."""
-    guest = host.monitor.guest(name)
-    row = next(row for row in host.monitor.list() if row.name == name)
+    """One domain: what it was asked to be, and what it is; of one that is not ours, the latter."""
+    row = next((row for row in host.monitor.list() if row.name == name), None)
+    if row is None:
+        raise NoSuchDomain(name)
+    facts = _observed(row)
+    return facts if not row.ours else {**facts, **_asked(host, name)}
+
+
+def _observed(row: DomainRow) -> dict[str, object]:
+    since = datetime.fromtimestamp(row.since_s, UTC).isoformat(timespec="seconds") if row.since_s else None
     return {
         "name": row.name,
         "id": row.id,
@@ -43,7 +46,14 @@ def domain_facts(host: Host, name: str) -> dict[str, object]:
         "held_memory": row.held_mib,
         "vcpus": row.vcpus,
         "cpu_time": round(row.cpu_s, 1),
-        "since": datetime.fromtimestamp(row.since_s, UTC).isoformat(timespec="seconds"),
+        "since": since,
+        "ours": row.ours,
+    }
+
+
+def _asked(host: Host, name: str) -> dict[str, object]:
+    guest = host.monitor.guest(name)
+    return {
         "address": guest.address,
         "macs": ", ".join(nic.mac for nic in guest.nics),
         "namespace": guest.namespace,

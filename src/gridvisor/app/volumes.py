@@ -34,10 +34,11 @@ class WantedVolume:
     file: Path | None = None
 
 
-def wanted_volumes(domain: Domain) -> tuple[WantedVolume, ...]:
+def wanted_volumes(domain: Domain, *, lvm: bool = False) -> tuple[WantedVolume, ...]:
     """What each disk of `domain` is for, in their order; the first one is the root when `root` names none of them.
 
-    Raises Refused or Unsupported for a disk that no UML guest can have.
+    With `lvm`, a logical volume is one of the host's pools; else it is a device, which UML guests cannot have. Raises
+    Refused or Unsupported for a disk that no guest can have.
     """
     if not domain.disks:
         raise Refused(
@@ -45,10 +46,10 @@ def wanted_volumes(domain: Domain) -> tuple[WantedVolume, ...]:
         )
     root_vdev = PurePosixPath((domain.root or "").split()[0]).name if domain.root else ""
     at = next((index for index, disk in enumerate(domain.disks) if disk.vdev == root_vdev), 0)
-    return tuple(_wanted(disk, is_root=index == at) for index, disk in enumerate(domain.disks))
+    return tuple(_wanted(disk, is_root=index == at, lvm=lvm) for index, disk in enumerate(domain.disks))
 
 
-def _wanted(disk: Disk, *, is_root: bool) -> WantedVolume:
+def _wanted(disk: Disk, *, is_root: bool, lvm: bool) -> WantedVolume:
     if disk.format is not DiskFormat.RAW:
         raise Unsupported(
             f"Disk '{disk.vdev}': this monitor reads raw disks, not '{disk.format}'.", hint="qemu-img convert -O raw"
@@ -56,7 +57,7 @@ def _wanted(disk: Disk, *, is_root: bool) -> WantedVolume:
     file = Path(disk.target)
     if file.is_absolute() and not disk.target.startswith("/dev/"):
         return WantedVolume(disk, VolumeUse.ROOT if is_root else _use_of_file(file), file=file)
-    if file.is_block_device():
+    if file.is_block_device() and not lvm:
         raise Unsupported(
             f"Disk '{disk.vdev}': '{file}' is a device of this machine; UML guests get volumes and files."
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gridvisor.app.host import Host
 from gridvisor.app.login import ssh_command
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
-from gridvisor.core.errors import Refused, SystemSaidNo
+from gridvisor.core.errors import Refused, SystemSaidNo, TimedOut
 from gridvisor.monitor.last_words import last_words
 from gridvisor.monitor.protocol import NoSuchDomain, State
 from gridvisor.run.command import Command
@@ -15,7 +15,7 @@ from gridvisor.run.local import Local
 
 
 def wait_for_ssh(host: Host, name: str, *, timeout_s: float) -> None:
-    """Return when the guest's sshd lets us in.
+    """Return when the guest's sshd lets us in; `timeout_s` is for a host of usual pace.
 
     Raises SystemSaidNo with the console's last lines when the guest ends meanwhile, TimedOut at the deadline.
     """
@@ -29,10 +29,16 @@ def wait_for_ssh(host: Host, name: str, *, timeout_s: float) -> None:
                 f"The guest '{name}' {'crashed' if row else 'ended'}. It said last:\n{_last(host, name)}"
             )
         argv = ssh_command(host, name, ["true"], connect_s=1)
-        if Local().run(Command(tuple(argv)), timeout_s=10, check=False).status:
-            raise NotYet("sshd does not let us in yet")
+        try:
+            if Local().run(Command(tuple(argv)), timeout_s=max(10, patience_s + 5), check=False).status:
+                raise NotYet("sshd does not let us in yet")
+        except TimedOut as error:
+            raise NotYet("sshd has begun to let us in") from error
 
-    wait_until(f"ssh of '{name}'", answers, Deadline.after(timeout_s), every_s=0.1)
+    patience_s = host.network.way.patience_s
+    wait_until(
+        f"ssh of '{name}'", answers, Deadline.after(timeout_s * host.pace().times), every_s=1.0 if patience_s else 0.1
+    )
 
 
 def wait_until_gone(host: Host, names: Sequence[str], *, timeout_s: float) -> None:
@@ -43,7 +49,8 @@ def wait_until_gone(host: Host, names: Sequence[str], *, timeout_s: float) -> No
         if left:
             raise NotYet(f"{', '.join(left)} still there")
 
-    wait_until("the end of the domains", gone, Deadline.after(timeout_s), every_s=0.1)
+    every_s = 1.0 if host.network.way.patience_s else 0.1
+    wait_until("the end of the domains", gone, Deadline.after(timeout_s), every_s=every_s)
 
 
 def _last(host: Host, name: str) -> str:

@@ -62,6 +62,7 @@ class XenHost(Host):
         self._parameters = parameters
         self._keys = keys
         self._pace = pace
+        self._is_warned = False
 
     @cached_property
     def dom0(self) -> Target:
@@ -106,10 +107,24 @@ class XenHost(Host):
         return Dom0Network(self.places, network_name(site), tuple(networks.items()), target=self.dom0)
 
     def room(self) -> Room:
-        """See Host.room."""
+        """See Host.room. Warns, once, of a dom0 whose memory is not fixed."""
         free_bytes = self.pool(GROUP).free_bytes()
+        info = self._xen.info()
+        if not (info.is_fixed or self._is_warned):
+            self._is_warned = True
+            self.bus.warn(
+                "dom0 has no memory of its own (dom0_mem of Xen is not set, or autoballoon of xl is on): guests that"
+                f" are created wait for one another, and may get none. gridvisor host check {self.uri} tells what"
+                " mends it"
+            )
         # Beside its memory, Xen keeps page tables and a ring or two for each domain.
-        return Room(self._xen.free_mib(), free_bytes, f"volume group {GROUP}", reserve_mib=16, overhead_mib=4)
+        return Room(info.free_mib, free_bytes, f"volume group {GROUP}", reserve_mib=16, overhead_mib=4)
+
+    def facts(self) -> Mapping[str, object]:
+        """See Host.facts; of dom0, and of Xen itself."""
+        told = self._xen.info().facts
+        keys = ("host", "release", "machine", "nr_cpus", "total_memory", "xen_version", "xen_commandline")
+        return {key: int(told[key]) if told[key].isdigit() else told[key] for key in keys if key in told}
 
     def make_ready(self) -> bool:
         """See Host.make_ready."""

@@ -17,11 +17,15 @@ from gridvisor.monitor.protocol import ConsoleCommand, ConsoleFiles
 from gridvisor.monitor.uml.monitor import connect
 
 LEAVE = b"\x1d"  # ctrl-], as with `xl console` and virsh
+_HOW_TO_LEAVE = "(ctrl-] leaves the console)\n"
 
 
 def attach(console: ConsoleFiles | ConsoleCommand) -> None:
     """Attach the console of a guest, as its monitor says; a command takes our place."""
     if isinstance(console, ConsoleCommand):
+        if sys.stdin.isatty():
+            sys.stderr.write(_HOW_TO_LEAVE)
+            sys.stderr.flush()
         os.execvp(console.argv[0], console.argv)
     _copy(console.socket)
 
@@ -55,7 +59,7 @@ def _raw(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    sys.stderr.write("(ctrl-] leaves the console)\n")
+    sys.stderr.write(_HOW_TO_LEAVE)
     before = termios.tcgetattr(sys.stdin)
     tty.setraw(sys.stdin)
     try:

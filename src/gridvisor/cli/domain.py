@@ -112,7 +112,7 @@ def list_(
     """List domains as `xl list` does.
 
     The columns: name, id, memory in MiB, processors, state, processor time in seconds. States: r running, p paused,
-    s shut down, c crashed.
+    s shut down, c crashed, d being destroyed.
     """
     from gridvisor.monitor.protocol import NoSuchDomain
 

@@ -10,6 +10,7 @@ from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.identity.network.style import NetworkStyle
 from gridvisor.run.command import Command
 from gridvisor.run.local import Local
+from gridvisor.run.ssh import Ssh
 from gridvisor.run.target import Target
 
 TIMEOUT_S = 30
@@ -117,7 +118,8 @@ def missing_of(stderr: str) -> set[str]:
 
 
 def _present(path: Path, names: Collection[str], *, target: Target | None) -> set[str]:
-    require_ext4(path)
+    if not isinstance(target, Ssh):
+        require_ext4(path)
     stdin = "".join(f"stat {name}\n" for name in names).encode()
     # '--' is not known to debugfs, but an absolute path cannot be taken for an option.
     command = Command.of("debugfs", "-f", "-", str(path.absolute()), stdin=stdin)

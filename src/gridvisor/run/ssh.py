@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gridvisor.core.errors import Refused
+from gridvisor.core.errors import Refused, TimedOut
 from gridvisor.run.command import Command, Result, Secret, Unreachable
 from gridvisor.run.copying import get_through, put_through
 from gridvisor.run.local import Local
@@ -99,7 +99,14 @@ class Ssh:
 
     def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
         """See Target.run."""
-        result = self.via.run(self.local(command), timeout_s=timeout_s, check=False)
+        try:
+            result = self.via.run(self.local(command), timeout_s=timeout_s, check=False)
+        except TimedOut as error:
+            raise TimedOut(
+                f"A command on '{self.name}' had not ended after {timeout_s:g} s, and was given up; it may go on over"
+                f" there:\n    {command.shown}",
+                hint="try it there by hand",
+            ) from error
         stderr = result.stderr
         if result.status == _SSH_FAILED:
             stderr = stderr.replace(f"{_CONFIRMED}\n", "")

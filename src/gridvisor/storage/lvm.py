@@ -10,15 +10,16 @@ the tag `gridvisor`; nothing else is ever removed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from gridvisor.core.errors import Refused, ToolOutput
+from gridvisor.core.errors import GridvisorError, Refused, TimedOut, ToolOutput
 from gridvisor.core.files import locked
-from gridvisor.run.command import CommandFailed, script
+from gridvisor.run.command import CommandFailed, Unreachable, script
 from gridvisor.run.target import Target
 from gridvisor.storage.filling import Fill
 from gridvisor.storage.placement import Spot, spot_for
@@ -62,6 +63,10 @@ _WHOLE = f'lvchange -q --deltag {_MAKING} --addtag {TAG} "$1" >&2'
 _REMOVE = 'lvremove -q --yes "$1" >&2'
 _COPY = 'dd if="$1" of="$2" bs=1M iflag=fullblock status=none conv="${3:+sparse,}fsync"'
 _LABEL = 'mke2fs -q -t ext4 -m 0 -E "$3" -L "$2" "$1"'
+# By lvcreate(8) of a group and of a thin pool, and by dd(1) and mke2fs(8) to a thin pool that fills up under them.
+_NO_ROOM = re.compile(
+    "nsufficient free space|nsufficient suitable allocatable|out of data space|reached threshold|No space left"
+)
 # What reads as zeros need not have them written: 2 GiB of a thin pool took an emulated dom0 a minute of its busiest.
 _ZEROS, _ANYTHING = "assume_storage_prezeroed=1", "lazy_itable_init=1"
 
@@ -143,10 +148,10 @@ class LvmPool:
         with self._placing() as group:
             self._require_new(name, group.seen)
             spot = spot_for(self._name(name), size_bytes, group.spots)
-            whole = self._make(self._name(name), size_bytes, group, spot, f"{_GROUP}{self._group}")
-        if label is not None:
-            self._run(_LABEL, str(self.path_of(name)), label, _ZEROS if group.reads_zeros(spot) else _ANYTHING)
-        whole()
+            self._make(self._name(name), size_bytes, group, spot, f"{_GROUP}{self._group}")
+        with self._finishing(self._name(name)):
+            if label is not None:
+                self._run(_LABEL, str(self.path_of(name)), label, _ZEROS if group.reads_zeros(spot) else _ANYTHING)
         return self._required(name)
 
     def bring(self, image: Path) -> None:
@@ -157,16 +162,16 @@ class LvmPool:
             for spot in group.spots:
                 if group.golden(image, spot) is None:
                     name = f"{_golden(image)}.{spot.name.rpartition('/')[2]}" if there else _golden(image)
-                    whole = self._make(name, image.stat().st_size, group, spot)
+                    self._make(name, image.stat().st_size, group, spot)
                     device = f"/dev/{self._vg}/{name}"
-                    if there:
-                        sparse = "yes" if group.pooled else ""
-                        self._run(_COPY, f"/dev/{self._vg}/{there}", device, sparse, timeout_s=_COPY_S)
-                    else:
-                        self._fill(image, device, is_empty=group.pooled)
-                        there = name
-                    self._run(_READ_ONLY, f"{self._vg}/{name}")
-                    whole()
+                    with self._finishing(name):
+                        if there:
+                            sparse = "yes" if group.pooled else ""
+                            self._run(_COPY, f"/dev/{self._vg}/{there}", device, sparse, timeout_s=_COPY_S)
+                        else:
+                            self._filled(image, device, is_empty=group.pooled)
+                        self._run(_READ_ONLY, f"{self._vg}/{name}")
+                    there = there or name
 
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
@@ -219,22 +224,43 @@ class LvmPool:
     def _name(self, name: str) -> str:
         return checked_name(name) if self._group == self._vg else f"{self._group}.{checked_name(name)}"
 
-    def _make(self, lv: str, size_bytes: int, group: _Look, spot: Spot, *tags: str) -> Callable[[], None]:
-        """A new logical volume of that name, in place of one that was never finished; call the result once it is."""
+    def _make(self, lv: str, size_bytes: int, group: _Look, spot: Spot, *tags: str) -> None:
+        """A new logical volume of that name, in place of one that was never finished; see `_finishing`."""
         if any(one.name == lv and _MAKING in one.tags for one in group.seen):
             self._run(_REMOVE, f"{self._vg}/{lv}")
         size = str(-(-size_bytes // 512) * 512)
         self._run(_NEW, self._vg, lv, size, *group.where(spot), _MAKING, *tags)
 
-        def whole() -> None:
+    @contextmanager
+    def _finishing(self, lv: str) -> Iterator[None]:
+        """After the body, the volume is whole. It goes when the body fails; when dom0 is lost, at the next try."""
+        try:
+            yield
             self._run(_WHOLE, f"{self._vg}/{lv}")
+        except (Unreachable, TimedOut):
+            raise
+        except GridvisorError:
+            with suppress(GridvisorError):  # what failed first is what is to be told
+                self._run(_REMOVE, f"{self._vg}/{lv}")
+            raise
 
-        return whole
+    def _filled(self, image: Path, device: str, *, is_empty: bool) -> None:
+        try:
+            self._fill(image, device, is_empty=is_empty)
+        except CommandFailed as error:
+            if full := self._full(error):
+                raise full from error
+            raise
 
     def _require_new(self, name: str, seen: Sequence[_Seen]) -> None:
         for one in seen:
             if one.name == self._name(name) and _MAKING not in one.tags:
-                raise Refused(f"A volume '{self._group}/{name}' exists already.", hint=f"in dom0: lvs {self._vg}")
+                if TAG in one.tags:
+                    raise Refused(f"A volume '{self._group}/{name}' exists already.", hint=f"in dom0: lvs {self._vg}")
+                raise Refused(
+                    f"A volume '{self._group}/{name}' exists already, and gridvisor did not make it; it is left alone.",
+                    hint=f"take another name, or rename it in dom0: lvrename {self._vg} {one.name} NAME",
+                )
 
     def _required(self, name: str) -> Volume:
         volume = self.find(name)
@@ -265,16 +291,24 @@ class LvmPool:
             return self._target.run(script(source, *words), timeout_s=timeout_s).stdout
         except CommandFailed as error:
             said = error.result.stderr + error.result.stdout  # with JSON asked for, lvs(8) complains in JSON
-            if "not found" in said and self._vg in said:
+            if re.search(rf'olume group \\*"{re.escape(self._vg)}\\*" not found', said):
                 raise Refused(
                     f"'{error.result.where}' has no volume group '{self._vg}'.", hint="gridvisor host check"
                 ) from error
-            if "nsufficient free space" in said or "nsufficient suitable allocatable extents" in said:
-                raise Refused(
-                    f"The volume group '{self._vg}' is full: {said.strip().splitlines()[-1].strip()}",
-                    hint=f"in dom0: vgs {self._vg}",
-                ) from error
+            if full := self._full(error):
+                raise full from error
             raise
+
+    def _full(self, error: CommandFailed) -> Refused | None:
+        """What to raise if it failed because there is no room."""
+        said = error.result.stderr + error.result.stdout
+        line = next((line.strip() for line in said.splitlines() if _NO_ROOM.search(line)), None)
+        if line is None:
+            return None
+        return Refused(
+            f"The volume group '{self._vg}' of '{self._target.name}' is full: {line}",
+            hint=f"gridvisor volume list; in dom0: lvs {self._vg}; vgextend {self._vg} /dev/DISK",
+        )
 
 
 def parse_lvs(said: str) -> tuple[_Seen, ...]:

@@ -16,15 +16,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gridvisor.core.errors import GridvisorError, Refused
+from gridvisor.core.errors import GridvisorError, Refused, SystemSaidNo, TimedOut
 from gridvisor.domain.model import OnEnd
 from gridvisor.kernel.xen import XenPack
+from gridvisor.monitor.last_words import last_words
 from gridvisor.monitor.protocol import Attachment, ConsoleCommand, DomainRow, Guest, NoSuchDomain, State, VolumeUse
 from gridvisor.monitor.record import guest_of, record_of
 from gridvisor.monitor.xen.config import xl_config
-from gridvisor.monitor.xen.info import parse_info
+from gridvisor.monitor.xen.info import LOOK, XenInfo, parse_info
 from gridvisor.monitor.xen.listing import DOM0, XlRow, parse_list
-from gridvisor.run.command import CommandFailed, Result, script
+from gridvisor.run.command import Command, CommandFailed, Result, script
 from gridvisor.run.ssh import Ssh
 from gridvisor.run.target import Target
 
@@ -35,18 +36,55 @@ CONSOLES = "/var/log/xen/console"
 SCRIPTS = "/etc/xen/scripts"
 _DISK = Path(__file__).parent / "scripts" / "gridvisor-disk"
 _DISK_SCRIPT = f"{_DISK.name}-{hashlib.sha256(_DISK.read_bytes()).hexdigest()[:8]}"
-_ASK_S, _CREATE_S, _PUT_S = 60.0, 180.0, 600.0
+_ASK_S, _CREATE_S, _PUT_S = 60.0, 400.0, 600.0
+_XL_S, _XL_CREATE_S, _XL_SAVE_S = 45, 180, 560  # of one `xl`, well within those of the script that it is called in
 _MARK = "=== gridvisor ==="
+_LEFT = "left "  # before the note of a domain that nobody goes on creating
+# A lost connection kills nothing: what was begun is finished, or taken back. A tool that hangs is ended, and named.
+_HEAD = f"""\
+PATH=$PATH:/usr/sbin:/sbin
+trap '' HUP PIPE
+within() {{
+    seconds=$1 ended=0
+    shift
+    timeout -k 5 "$seconds" "$@" || ended=$?
+    case $ended in
+        0) ;;
+        124 | 137) echo "gridvisor: not ended within $seconds s: $*" >&2 ;;
+        *) echo "gridvisor: status $ended of: $*" >&2 ;;
+    esac
+    return $ended
+}}
+there() {{
+    told=0
+    said=$(within {_XL_S} xl domid "$1" 2>&1) || told=$?
+    case $told in 124 | 137) echo "$said" >&2; exit 1 ;; esac
+    return $told
+}}
+detach() {{
+    for device in $(losetup --associated "$1" --noheadings --output NAME); do
+        losetup --detach "$device"
+    done
+}}
+"""
+_TOLD = re.compile(
+    r"^gridvisor: (?:not ended within (?P<seconds>\d+) s|status (?P<status>\d+) of): (?P<command>.*)\n", re.MULTILINE
+)
 # The list, when each domain was started, and the notes; all in one go, since reaching dom0 costs the most.
 _LOOK = f"""\
-xl list -v
+within {_XL_S} xl list -v
 echo '{_MARK}'
-for uuid in $(xenstore-list /vm 2>/dev/null); do
+for uuid in $(within {_XL_S} xenstore-list /vm 2>/dev/null); do
     echo "$uuid $(xenstore-read "/vm/$uuid/start_time" 2>/dev/null)"
 done
 echo '{_MARK}'
 for note in "$1"/*.json; do
-    [ ! -e "$note" ] || {{ cat "$note"; echo; }}
+    [ -e "$note" ] || continue
+    told=''
+    IFS= read -r told <"$note" || :
+    name=${{note##*/}}
+    case $told in '{{"making"'*) ! flock -n "/run/lock/gridvisor-${{name%.json}}" true || printf '%s' '{_LEFT}' ;; esac
+    printf '%s\\n' "$told"
 done
 """
 # Of these files those that are not there; a box has its kernel pack as a disk, without having been brought it.
@@ -60,30 +98,51 @@ done
 _FORGET = """\
 name=$1 config=$2 note=$3 notes=$4
 [ -e "$note" ] || exit 0
-if xl domid "$name" >/dev/null 2>&1; then
+if there "$name"; then
     exit 0
 fi
 rm -f "$notes/$(sed -n 's/.*"uuid": "\\([0-9a-f-]*\\)".*/\\1/p' "$note").identity" "$config" "/etc/xen/auto/$name.cfg"
 rm -f "$note"
 """
-_RENAME = """\
+# By its name, since one that reboots meanwhile has another id; one that never got a name has only that.
+_DESTROY = f"""\
+name=$1 id=$2 identity=$3
+if there "$name"; then
+    within {_XL_S} xl destroy "$name" || {{ status=$?; ! there "$name" || exit $status; }}
+else
+    within {_XL_S} xl destroy "$id" 2>/dev/null || :
+fi
+detach "$identity"
+shift 3
+rm -f "$identity" "$@"
+"""
+_RENAME = f"""\
+name=$6 new=$7 config=$8 note=$9
+if [ -s "$1" ] && ! grep -q '^# Made by gridvisor' "$1"; then
+    echo "$1 is somebody else's" >&2
+    exit 1
+fi
 printf "%s" "$2" >"$1"
 printf "%s" "$4" >"$3"
-shift 4
-name=$1 new=$2 config=$3 note=$4 auto=$5
-xl rename "$name" "$new"
-if [ -L "$auto/$name.cfg" ]; then
-    ln -sf "../$new.cfg" "$auto/$new.cfg"
-    rm "$auto/$name.cfg"
+within {_XL_S} xl rename "$name" "$new" || {{ status=$?; rm -f "$1" "$3"; exit $status; }}
+if [ -L "$5/$name.cfg" ]; then
+    ln -sf "../$new.cfg" "$5/$new.cfg"
+    rm "$5/$name.cfg"
 fi
 rm -f "$config" "$note"
 """
-# Nothing is left of a domain that could not be created: Xen removes it, we remove its files.
-_CREATE = """\
-config=$1 note=$3 name=$5 identity=$6
+_SAVE = f"""\
+within {_XL_SAVE_S} xl save "$1" "$2.part" >&2 || {{ status=$?; rm -f "$2.part"; exit $status; }}
+mv "$2.part" "$2"
+"""
+# Nothing is left of a domain that could not be created: Xen removes it, we remove its files. The note tells that it is
+# being made, until it is: a domain that was left half made when its maker was killed is ours, and makes way.
+_CREATE = f"""\
+config=$1 note=$3 name=$5 uuid=$6
+notes=${{note%/*}} identity=${{note%/*}}/$uuid.identity
 exec 9>"/run/lock/gridvisor-$name"
-flock 9
-if xl domid "$name" >/dev/null 2>&1; then
+flock -w {_XL_CREATE_S} 9 || {{ echo "another command is creating \\"$name\\"" >&2; exit 1; }}
+if there "$name"; then
     echo "Domain with name \\"$name\\" already exists" >&2
     exit 1
 fi
@@ -91,30 +150,53 @@ if [ -s "$config" ] && ! grep -q '^# Made by gridvisor' "$config"; then
     echo "$config is somebody else's" >&2
     exit 1
 fi
-printf '%s' "$2" >"$config.new"
-printf '%s' "$4" >"$note.new"
-umask 077
+fail() {{
+    status=$?
+    trap - EXIT
+    # The domain may not have got its name yet. Before the flags there are its id, memory and processors.
+    id=$(within {_XL_S} xl list -v | sed -n "/ $uuid /s/ \\+[a-z-]\\{{6\\}} .*//p" | awk '{{ print $(NF - 2) }}')
+    [ -z "$id" ] || within {_XL_S} xl destroy "$id" 2>/dev/null || :
+    detach "$identity"
+    rm -f "$config" "$config.new" "$note" "$note.new" "$identity"
+    exit $status
+}}
+trap fail EXIT
 # What an earlier domain of that name was told went with it only if it was destroyed.
-[ ! -e "$note" ] || rm -f "NOTES/$(sed -n 's/.*"uuid": "\\([0-9a-f-]*\\)".*/\\1/p' "$note").identity"
-cat >"$identity"
-mv "$config.new" "$config"
+[ ! -e "$note" ] || rm -f "$notes/$(sed -n 's/.*"uuid": "\\([0-9a-f-]*\\)".*/\\1/p' "$note").identity"
+printf '%s' "$4" >"$note.new"
 mv "$note.new" "$note"
+printf '%s' "$2" >"$config.new"
+mv "$config.new" "$config"
+(umask 077; cat >"$identity")
 # xenconsoled appends; what an earlier domain of that name said is kept beside.
-log=CONSOLES/guest-$name.log
+log={CONSOLES}/guest-$name.log
 [ ! -e "$log" ] || mv "$log" "$log.old"
 shift 6
 # Without the lock: xl leaves a process behind that lives as long as the domain, and the domain may be renamed.
-xl create -q "$@" 9>&- || { status=$?; rm -f "$config" "$note" "$identity"; exit $status; }
-""".replace("CONSOLES", CONSOLES).replace("NOTES", NOTES)
+within {_XL_CREATE_S} xl create -q "$@" 9>&-
+sed -i 's/^{{"making": true, /{{/' "$note"
+trap - EXIT
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A domain with its note, if it is ours."""
+    """A domain with its note, if it is ours; `left` is one that nobody goes on creating."""
 
     row: XlRow
     since_s: float
     note: dict[str, Any] | None
+    left: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name that it has, or was to have."""
+        return str(self.note["name"]) if self.left and self.note else self.row.name
+
+    @property
+    def state(self) -> State:
+        """What `xl list` shows; half a domain is one that crashed."""
+        return State.CRASHED if self.left else self.row.state
 
 
 class XenMonitor:
@@ -150,15 +232,18 @@ class XenMonitor:
         self._make_way(name)
         self._deliver()
         id = str(uuid.uuid4())
-        note = json.dumps({"name": name, "uuid": id, "guest": record_of(guest)})
-        files = (_config(name), self._configured(guest, id), _note(name), note, name, _identity(id))
+        note = json.dumps({"making": True, "name": name, "uuid": id, "guest": record_of(guest)})
+        files = (_config(name), self._configured(guest, id), _note(name), note, name, id)
         identity = next((one.path.read_bytes() for one in guest.volumes if one.use is VolumeUse.IDENTITY), b"")
         words = ("-p", _config(name)) if paused else (_config(name),)
         try:
-            self._target.run(script(_CREATE, *files, *words, stdin=identity), timeout_s=_CREATE_S)
+            self._run(_CREATE, *files, *words, stdin=identity, timeout_s=_CREATE_S)
         except CommandFailed as error:
             raise _why_not(name, error.result) from error
-        return next(row for row in self.list() if row.name == name)
+        for seen in self._look():
+            if seen.name == name:
+                return _row(seen)
+        raise SystemSaidNo(f"The guest '{name}' ended as soon as it was created. It said last:\n{self._last(name)}")
 
     def guest(self, name: str) -> Guest:
         """See Monitor.guest."""
@@ -166,11 +251,11 @@ class XenMonitor:
 
     def destroy(self, name: str) -> None:
         """See Monitor.destroy. Its configuration goes too."""
-        note = self._ours(name)
-        self._run(
-            'xl destroy "$1" || ! xl domid "$1" 2>/dev/null\nshift\nrm -f "$@"',
-            *(name, _config(name), _note(name), _identity(note["uuid"]), f"{CONFIGS}/auto/{name}.cfg"),
-        )
+        seen = self._find(name)
+        if seen.note is None:
+            raise _not_ours(name)
+        identity, autostart = _identity(seen.note["uuid"]), f"{CONFIGS}/auto/{name}.cfg"
+        self._run(_DESTROY, name, str(seen.row.id), identity, _config(name), _note(name), autostart)
 
     def forget(self, name: str) -> None:
         """See Monitor.forget. Until then plain `xl create` can start it again."""
@@ -198,18 +283,15 @@ class XenMonitor:
 
     def set_memory(self, name: str, mib: int) -> None:
         """Ask the guest to give back memory, or to take some of what it may have at most."""
-        self._require_live(name)
-        self._run('xl mem-set "$1" "$2"', name, f"{mib}m")
+        self._change("mem-set", name, f"{mib}m")
 
     def set_max_memory(self, name: str, mib: int) -> None:
         """Say how much memory the domain may have at most."""
-        self._require_live(name)
-        self._run('xl mem-max "$1" "$2"', name, f"{mib}m")
+        self._change("mem-max", name, f"{mib}m")
 
     def set_vcpus(self, name: str, number: int) -> None:
         """Give the guest that many of the processors that it was created with."""
-        self._require_live(name)
-        self._run('xl vcpu-set "$1" "$2"', name, str(number))
+        self._change("vcpu-set", name, str(number))
 
     def autostart(self, name: str, *, on: bool) -> None:
         """Say whether dom0 creates the domain again when it boots, as xendomains(8) does with what is in its folder.
@@ -228,11 +310,17 @@ class XenMonitor:
         self._require_running(name)
         if self._run('[ ! -e "$1" ] || echo there', file).stdout:
             raise Refused(f"There is a file '{file}' in dom0 already.", hint="another name, or remove it")
-        self._run('xl save "$1" "$2.part" >&2 && mv "$2.part" "$2"', name, file, timeout_s=_PUT_S)
+        self._run(_SAVE, name, file, timeout_s=_PUT_S)
 
     def restore(self, file: str) -> None:
         """Let the domain that was saved in that file go on."""
-        self._run('xl restore "$1" >&2', file, timeout_s=_PUT_S)
+        try:
+            self._run(f'within {_XL_SAVE_S} xl restore "$1" >&2', file, timeout_s=_PUT_S)
+        except CommandFailed as error:
+            for said, reason in _NOT_SAVED.items():
+                if said in error.result.stderr:
+                    raise Refused(f"'{file}' cannot be restored: {reason}.", hint="gridvisor domain save") from error
+            raise _why_not(file, error.result, "restored") from error
 
     def rename(self, name: str, new_name: str) -> None:
         """See Monitor.rename. The new name is in its configuration as well."""
@@ -243,11 +331,14 @@ class XenMonitor:
         guest = replace(guest, domain=replace(guest.domain, name=new_name))
         config = self._configured(guest, note["uuid"])
         told = json.dumps({"name": new_name, "uuid": note["uuid"], "guest": record_of(guest)})
-        self._run(
-            _RENAME,
-            *(_config(new_name), config, _note(new_name), told),
-            *(name, new_name, _config(name), _note(name), f"{CONFIGS}/auto"),
-        )
+        try:
+            self._run(
+                _RENAME,
+                *(_config(new_name), config, _note(new_name), told),
+                *(f"{CONFIGS}/auto", name, new_name, _config(name), _note(name)),
+            )
+        except CommandFailed as error:
+            raise _why_not(name, error.result, "renamed") from error
 
     def console(self, name: str) -> ConsoleCommand:
         """See Monitor.console."""
@@ -267,13 +358,16 @@ class XenMonitor:
     def _look(self) -> tuple[_Seen, ...]:
         listed, started, noted = self._run(_LOOK, NOTES).stdout.split(f"{_MARK}\n")
         times = dict(line.split() for line in started.splitlines() if len(line.split()) == 2)
-        notes = {note["uuid"]: note for line in noted.splitlines() if line and (note := json.loads(line))}
+        notes = {}
+        for line in noted.splitlines():
+            if note := _note_in(line.removeprefix(_LEFT)):
+                notes[note["uuid"]] = (note, line.startswith(_LEFT))
         rows = parse_list(listed)
-        return tuple(_Seen(row, float(times.get(row.uuid, 0.0)), notes.get(row.uuid)) for row in rows)
+        return tuple(_Seen(row, float(times.get(row.uuid, 0.0)), *notes.get(row.uuid, (None, False))) for row in rows)
 
     def _find(self, name: str) -> _Seen:
         for seen in self._look():
-            if seen.row.name == name:
+            if seen.name == name:
                 return seen
         raise NoSuchDomain(name)
 
@@ -287,9 +381,9 @@ class XenMonitor:
         seen = self._find(name)
         if seen.note is None:
             raise _not_ours(name)
-        if seen.row.state in (State.CRASHED, State.DYING, State.SHUTDOWN):
-            raise Refused(f"'{name}' has ended: it is {seen.row.state}.", hint=f"gridvisor domain destroy {name}")
-        return seen.row.state
+        if seen.state in (State.CRASHED, State.DYING, State.SHUTDOWN):
+            raise Refused(f"'{name}' has ended: it is {seen.state}.", hint=f"gridvisor domain destroy {name}")
+        return seen.state
 
     def _require_running(self, name: str) -> None:
         if self._require_live(name) is State.PAUSED:
@@ -297,12 +391,17 @@ class XenMonitor:
 
     def _make_way(self, name: str) -> None:
         """Refuse a name that is taken; a crashed domain of ours goes, unless it is to be preserved."""
-        seen = next((seen for seen in self._look() if seen.row.name == name), None)
+        seen = next((seen for seen in self._look() if seen.name == name), None)
         if seen is None:
             return
-        if seen.note is None or seen.row.state not in (State.CRASHED, State.SHUTDOWN):
+        if seen.note is None:
+            raise Refused(
+                f"A domain '{name}' exists already, and gridvisor did not make it.",
+                hint=f"take another name; in dom0: xl list {name}",
+            )
+        if seen.state not in (State.CRASHED, State.SHUTDOWN):
             raise Refused(f"A domain '{name}' exists already.", hint="gridvisor domain list")
-        if guest_of(seen.note["guest"]).domain.on_crash is OnEnd.PRESERVE:
+        if not seen.left and guest_of(seen.note["guest"]).domain.on_crash is OnEnd.PRESERVE:
             raise Refused(
                 f"The crashed domain '{name}' is preserved, as its configuration asks.",
                 hint=f"gridvisor domain destroy {name}",
@@ -347,44 +446,117 @@ class XenMonitor:
         files = {"kernel": f"{self._kernels}/vmlinux", "ramdisk": f"{self._kernels}/initramfs"}
         return xl_config(guest, uuid=id, script=_DISK_SCRIPT, parameters=self._parameters, keys=self._keys, **files)
 
-    def free_mib(self) -> int:
-        """The memory that Xen has for new domains."""
-        return parse_info(self._run("xl info").stdout)
+    def info(self) -> XenInfo:
+        """What Xen says of the host, and of the memory that it has for new domains."""
+        return parse_info(self._run(f"within {_XL_S} {LOOK}").stdout)
 
-    def _xl(self, verb: str, name: str) -> None:
-        self._run('xl "$1" "$2"', verb, name)
+    def _change(self, verb: str, name: str, value: str) -> None:
+        self._require_live(name)
+        try:
+            self._xl(verb, name, value)
+        except CommandFailed as error:
+            raise _why_not(name, error.result, f"given {value}") from error
 
-    def _run(self, source: str, *words: str, timeout_s: float = _ASK_S) -> Result:
-        return self._target.run(script(source, *words), timeout_s=timeout_s)
+    def _xl(self, verb: str, *words: str) -> None:
+        self._run(f'within {_XL_S} xl "$@"', verb, *words)
+
+    def _run(self, source: str, *words: str, stdin: bytes | None = None, timeout_s: float = _ASK_S) -> Result:
+        """Run a script in dom0. Of one that fails, the command in it that failed is told."""
+        try:
+            return self._target.run(script(f"{_HEAD}{source}", *words, stdin=stdin), timeout_s=timeout_s)
+        except CommandFailed as error:
+            if (told := _TOLD.search(error.result.stderr)) is None:
+                raise
+            said = _TOLD.sub("", error.result.stderr)
+            if told["seconds"]:
+                raise TimedOut(
+                    f"A command on '{error.result.where}' had not ended after {told['seconds']} s, and was killed:\n"
+                    f"    {told['command']}",
+                    hint="try it there by hand; are xenstored and xenconsoled running?",
+                ) from error
+            command = Command(tuple(told["command"].split()))
+            result = replace(error.result, command=command, status=int(told["status"]), stderr=said)
+            raise CommandFailed(result) from error
+
+    def _last(self, name: str) -> str:
+        said = self._run('cat "$1" 2>/dev/null || :', f"{CONSOLES}/guest-{name}.log").stdout
+        return last_words(said)
 
 
+def _note_in(line: str) -> dict[str, Any] | None:
+    """A note; None for what is none: a power cut may leave it empty, and its domain then counts as somebody else's."""
+    try:
+        note = json.loads(line)
+    except ValueError:
+        return None
+    return note if isinstance(note, dict) and {"name", "uuid", "guest"} <= note.keys() else None
+
+
+_NOT_SAVED = {
+    "Can't open restore file": "there is no such file in dom0",
+    "wrong magic number": "it is not a domain that was saved",
+}
 # What xl says, and what it means; the first that fits.
 _REASONS = (
     (r'Domain with name "[^"]*" already exists', "its name is taken", "gridvisor domain list"),
+    (r'another command is creating "[^"]*"', "its name is taken", "wait, and look: gridvisor domain list"),
     (r"\S+ is somebody else's", "a configuration file is in its way", "move that file in dom0, or take another name"),
-    (r"Out of memory|can't allocate low memory", "Xen has not enough free memory for it", "gridvisor domain list"),
-    (r"losetup: (\S+): failed to set up loop device: No such file", "a disk is not there", None),
-    (r"Could not find bridge device (\S+)", "its bridge does not exist", "ip link show type bridge, in dom0"),
+    (r"segment kernel too large", "its memory is less than its kernel takes", "memory=128, or more"),
+    (
+        r"Out of memory|can't allocate low memory|Cannot allocate memory",
+        "Xen has not enough free memory for it",
+        "end other domains, or give it less memory; gridvisor domain list shows who has how much",
+    ),
+    (
+        r"losetup: (\S+): failed to set up loop device: No such file|failed to stat: \S+: No such file or directory",
+        "a disk is not there",
+        "in dom0: lvs; vgchange --activate y",
+    ),
+    (r"Device \S+ is mounted in a guest domain", "a disk of it is used by another domain", "gridvisor domain list"),
+    (
+        r"Could not find bridge device (\S+)",
+        "its bridge does not exist",
+        "gridvisor up makes those of a site; in dom0: ip link show type bridge",
+    ),
+    (r"failed to open file '\S+': No such file", "its kernel is not there", "try again: it is brought to dom0 then"),
+    (r"neither hap nor shadow paging available", "this host runs paravirtual guests only", 'type = "pv"'),
+    (
+        r"You are overcommmitting! You have \d+ physical CPUs",  # sic
+        "the host has not so many processors",
+        "gridvisor domain info",
+    ),
+    (r"however maxcpus is \d+", "it has at most those that it was created with", "create it again with vcpus=NUMBER"),
+    (
+        r"memory_dynamic_max must be less than or equal to memory_static_max",
+        "it may not have so much",
+        "gridvisor domain mem-max",
+    ),
+    (
+        r"memory_static_max must be greater than or or equal to memory_dynamic_max",  # sic
+        "it has more than that",
+        "gridvisor domain mem-set",
+    ),
+    (r"No space left on device", "dom0 has no room for its files", "in dom0: df /etc /var/lib/gridvisor"),
 )
 
 
-def _why_not(name: str, result: Result) -> GridvisorError:
+def _why_not(what: str, result: Result, done: str = "created") -> GridvisorError:
     """What to raise for what `xl create` says: a request that cannot be, or an `xl` that failed otherwise."""
     said = result.stderr + result.stdout
     for pattern, reason, hint in _REASONS:
         if match := re.search(pattern, said):
-            return Refused(f"'{name}' cannot be created: {reason}. xl said: {match[0]}", hint=hint)
+            return Refused(f"'{what}' cannot be {done}: {reason}. xl said: {match[0]}", hint=hint)
     return CommandFailed(result)
 
 
 def _row(seen: _Seen) -> DomainRow:
     row, guest = seen.row, seen.note["guest"] if seen.note else {}
     return DomainRow(
-        name=row.name,
+        name=seen.name,
         id=row.id,
         memory_mib=row.memory_mib,
         vcpus=row.vcpus,
-        state=row.state,
+        state=seen.state,
         cpu_s=row.cpu_s,
         since_s=seen.since_s,
         held_mib=row.memory_mib,
