@@ -83,3 +83,10 @@ def test_the_console_is_the_guests_until_ctrl_and_bracket(vm1: Home) -> None:
 def test_changes_that_cannot_be_are_refused_with_the_reason(vm1: Home) -> None:
     assert "at most those that it was created with" in vm1.refused(*VERBS, "vcpu-set", "vm1", "2")
     assert "mem-max" in vm1.refused(*VERBS, "mem-set", "vm1", "4000")
+
+
+def test_its_clock_is_right_after_it_stood_still_with_the_box(vm1: Home) -> None:
+    vm1.ok("host", "box", "down")
+    time.sleep(20)
+    vm1.ok("host", "box", "up")
+    assert abs(time.time() - float(vm1.ok(*VERBS, "ssh", "vm1", "--", "date", "+%s.%N"))) < 10

@@ -67,6 +67,7 @@ def test_what_is_not_there_is_created_or_restored() -> None:
     assert act(None) == (Act.CREATE, "")
     assert act(Observed(has_root=True)) == (Act.RESTORE, "it is not running")
     assert act(replace(WELL, row=replace(ROW, state=State.CRASHED))) == (Act.RESTORE, "it crashed")
+    assert act(replace(WELL, row=replace(ROW, state=State.SHUTDOWN))) == (Act.RESTORE, "it has ended")
 
 
 def test_what_a_running_guest_cannot_change_replaces_it() -> None:

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from gridvisor.app.host import SITE_GROUP, Host
+from gridvisor.app.login import ssh_to
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import locked
 from gridvisor.identity.authority import Authority
@@ -20,8 +21,7 @@ from gridvisor.monitor.protocol import DomainRow
 from gridvisor.network.connect import ssh_argv
 from gridvisor.network.dom0 import Dom0Network
 from gridvisor.network.namespace import HostNetwork
-from gridvisor.run.ssh import Ssh, socket_folder
-from gridvisor.run.wrapped import Wrapped
+from gridvisor.run.ssh import Ssh
 from gridvisor.site.machine import Machine
 from gridvisor.site.model import Site
 from gridvisor.storage.pool import VolumePool
@@ -123,17 +123,8 @@ class Deployment:
 
     def ssh(self, machine: Machine, *, connect_timeout_s: int = 10) -> Ssh:
         """The machine as a place to run commands, as root; one connection serves many commands."""
-        way = self.network.way
-        return Ssh(
-            host=str(address_of(machine)),
-            user="root",
-            sockets=socket_folder({}, uid=0),
-            identity=access_key(self.host.places.state / "keys").private_path,
-            known_hosts=self.folder_of(machine) / "known_hosts",
-            connect_timeout_s=max(connect_timeout_s, way.patience_s),
-            proxy_command=way.proxy_command,
-            via=Wrapped(self.host.target, way.enter, f"{self.host.target.name}@{self.network.namespace}"),
-        )
+        known_hosts = self.folder_of(machine) / "known_hosts"
+        return ssh_to(self.host, self.network, address_of(machine), known_hosts, connect_timeout_s=connect_timeout_s)
 
 
 def address_of(machine: Machine) -> IPv4Address:

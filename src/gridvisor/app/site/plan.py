@@ -83,8 +83,9 @@ def _step(machine: Machine, seen: Observed, desired: Callable[[Machine], Desired
     if seen.row is None:
         act = Act.RESTORE if seen.has_root else Act.CREATE
         return Step(act, machine.name, "it is not running" if seen.has_root else "", machine)
-    if seen.row.state is State.CRASHED:
-        return Step(Act.RESTORE, machine.name, "it crashed", machine)
+    if seen.row.state in (State.CRASHED, State.SHUTDOWN):
+        why = "it crashed" if seen.row.state is State.CRASHED else "it has ended"
+        return Step(Act.RESTORE, machine.name, why, machine)
     want = desired(machine)
     if want is None or seen.guest is None:
         return Step(Act.REPLACE, machine.name, "its image is another", machine)
