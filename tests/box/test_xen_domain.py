@@ -13,7 +13,7 @@ import pytest
 
 from home import EXAMPLES, Home
 
-pytestmark = pytest.mark.box
+pytestmark = [pytest.mark.box, pytest.mark.slow]
 
 VM1 = EXAMPLES / "vm1.cfg"
 VERBS = ("domain", "--monitor", "box")

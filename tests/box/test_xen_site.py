@@ -14,7 +14,7 @@ import pytest
 from conftest import BOX_S, eventually
 from home import Home
 
-pytestmark = pytest.mark.box
+pytestmark = [pytest.mark.box, pytest.mark.slow]
 
 UP_S = 900.0
 SITE = """\
