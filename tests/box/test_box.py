@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 from conftest import BOX_S
+from gridvisor.app.host import Host
+from gridvisor.app.pace import Pace
+from gridvisor.app.xen_host import host_at
+from gridvisor.core.events import Bus
 from home import Home
 
 pytestmark = pytest.mark.box
@@ -36,6 +40,15 @@ def test_it_is_a_xen_host(box: Home) -> None:
     assert 2000 <= int(facts["total_memory"]) <= 2048
     assert dom0(box, "vgs --noheadings -o vg_size --units m vg0").split() == ["4092.00m"]
     assert "xenbr0" in dom0(box, "ip", "link", "show", "type", "bridge")
+
+
+def test_its_guests_are_given_the_time_that_its_processors_need(box: Home) -> None:
+    told = status(box)
+    assert told is not None
+    pace = host_at(Host(box.places, Bus()), "box").pace()
+    usual = Pace() == pace
+    assert usual is (told["hardware"]["accelerator"] == "kvm")
+    assert usual or pace.at_once == told["hardware"]["cpus"]
 
 
 def test_nothing_of_it_gets_out(box: Home) -> None:
