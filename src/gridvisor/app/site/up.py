@@ -151,6 +151,8 @@ class _Work:
 
     def _carry_out(self, step: Step) -> None:
         assert step.machine is not None
+        if self.failed.is_set():
+            raise Halted(f"'{step.name}' was not begun with.")
         if step.act in BOOTING:
             self._boot(step.machine, anew=step.act is Act.REPLACE)
         elif step.act is Act.CHANGE:
