@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,14 +23,16 @@ from gridvisor.run.local import Local
 from gridvisor.run.ssh import Ssh
 from gridvisor.run.wrapped import Wrapped
 
-SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
-pytestmark = [pytest.mark.uml, pytest.mark.skipif(SSHD is None, reason="sshd is not installed")]
+pytestmark = pytest.mark.uml
+# sshd(8) of OpenSSH 9.8 and 10.0 runs programs of its own, which it looks for where its package puts them.
+PARTS = {"SshdSessionPath": "usr/lib/openssh/sshd-session", "SshdAuthPath": "usr/lib/openssh/sshd-auth"}
 
 
 @dataclass(frozen=True)
 class Server:
     folder: Path
     port: int
+    sshd: tuple[str, ...]
 
     def config(self, address: str) -> Path:
         host = f"[{address}]:{self.port}" if self.port != 22 else address
@@ -45,8 +46,23 @@ class Server:
         return path
 
 
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """The words that run sshd: out of its package, unpacked, since where it is installed Debian starts it as well."""
+    folder = tmp_path_factory.mktemp("sshd")
+    subprocess.run(["apt-get", "download", "-q", "openssh-server"], cwd=folder, check=True, capture_output=True)
+    [package] = folder.glob("*.deb")
+    subprocess.run(["dpkg", "-x", package, folder], check=True)
+    parts = [f"-o{option}={folder / path}" for option, path in PARTS.items() if (folder / path).exists()]
+    # The package would make the user that it gives up its rights to.
+    users = folder / "passwd"
+    users.write_text(f"{Path('/etc/passwd').read_text()}sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n")
+    sees = ("bwrap", "--dev-bind", "/", "/", "--ro-bind", str(users), "/etc/passwd", "--cap-add", "ALL")
+    return (*sees, "--die-with-parent", "--", str(folder / "usr/sbin/sshd"), "-D", "-e", *parts)
+
+
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(sshd: tuple[str, ...]) -> Iterator[Server]:
     """Keys in a folder with a short name, since a socket goes there too."""
     Path("/run/sshd").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="gv") as name, socket.socket() as probe:
@@ -55,12 +71,12 @@ def server() -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        yield Server(Path(name), port)
+        yield Server(Path(name), port, sshd)
 
 
-def serve(config: Path, *prefix: str) -> subprocess.Popen[bytes]:
-    assert SSHD is not None
-    process = subprocess.Popen([*prefix, SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE)
+def serve(server: Server, address: str, *prefix: str) -> subprocess.Popen[bytes]:
+    words = [*prefix, *server.sshd, "-f", str(server.config(address))]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE)
     assert process.stderr is not None
     for line in process.stderr:
         if b"listening on" in line:
@@ -70,7 +86,7 @@ def serve(config: Path, *prefix: str) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def ssh(server: Server) -> Iterator[Ssh]:
-    process = serve(server.config("127.0.0.1"))
+    process = serve(server, "127.0.0.1")
     ssh = Ssh(
         host="127.0.0.1",
         port=server.port,
@@ -150,7 +166,7 @@ def test_ssh_into_a_namespace(server: Server, tmp_path: Path) -> None:
     address = IPv4Address("10.77.0.1")
     server = replace(server, port=22)
     key, known_hosts = server.folder / "key", server.folder / "known_hosts"
-    process = serve(server.config(str(address)), *enter)
+    process = serve(server, str(address), *enter)
     try:
         argv = ssh_argv(network.way, address, key=key, known_hosts=known_hosts, command=["echo", "a  b"])
         assert Local().run(Command(tuple(argv)), timeout_s=20).stdout == "a  b\n"
