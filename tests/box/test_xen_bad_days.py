@@ -25,7 +25,7 @@ from gridvisor.storage.filling import filling
 from gridvisor.storage.lvm import LvmPool
 from home import Home
 
-pytestmark = pytest.mark.box
+pytestmark = [pytest.mark.box, pytest.mark.slow]
 
 MIB = 1 << 20
 
