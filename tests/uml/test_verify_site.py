@@ -21,6 +21,7 @@ machines: {ui: {role: ui}, ce: {role: ce, memory: 256MiB}, wn: {role: wn}, se: {
 """
 
 
+@pytest.mark.timeout(1500)  # 12 minutes on processors that had other work too
 def test_what_makes_jobs_slow_is_found_and_the_jobs_of_the_meantime_are_well(shared_home: Home, tmp_path: Path) -> None:
     site = shared_home.folder / "whole.yaml"
     site.write_text(SITE)
