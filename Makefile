@@ -1,6 +1,6 @@
 # `make` prints the menu: each target's line of help stands behind its `##`.
 .DEFAULT_GOAL := menu
-.PHONY: menu setup up test box check fix docs bench clean
+.PHONY: menu setup up test slow check fix docs bench clean
 
 python := .venv/bin/python
 # Guests, namespaces and taps need root. sudo drops the environment, so what steers gridvisor is handed on by name.
@@ -21,8 +21,8 @@ test: setup ## set up, run the quick tests, then those that boot real guests
 	$(python) -m pytest -m 'not uml and not box'
 	$(as_root) $(python) -B -m pytest -p no:cacheprovider --timeout 900 -m '(uml or box) and not slow' tests
 
-box: setup ## run all tests in a real Xen host, those too that take an hour without KVM
-	$(as_root) $(python) -B -m pytest -p no:cacheprovider --timeout 3600 -m box tests
+slow: setup ## run the tests that `test` leaves out for their length: more than an hour without KVM
+	$(as_root) $(python) -B -m pytest -p no:cacheprovider --timeout 3600 -m slow tests
 
 check: setup ## lint, formatting and types, without changing a file
 	$(python) -m ruff check

@@ -10,7 +10,7 @@ import pytest
 from faults import FAULTS, candidate, package_files
 from home import Home
 
-pytestmark = pytest.mark.uml
+pytestmark = [pytest.mark.uml, pytest.mark.slow]
 
 SITE = """\
 site: whole
