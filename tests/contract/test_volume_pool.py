@@ -34,7 +34,12 @@ class Bench:
 
 
 @pytest.fixture(
-    params=["fake", "files", *(pytest.param(name, marks=pytest.mark.box) for name in ("lvm-thin", "lvm-thick"))]
+    params=[
+        "fake",
+        "files",
+        pytest.param("lvm-thin", marks=pytest.mark.box),
+        pytest.param("lvm-thick", marks=[pytest.mark.box, pytest.mark.slow]),
+    ]
 )
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param == "fake":
