@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from gridvisor.cli.context import open_host
+
+
+class Kernel(StrEnum):
+    """The kernels that guests on Xen may boot with; the values are those of kernel.xen.Kind."""
+
+    PACKAGED = "packaged"
+    TRIMMED = "trimmed"
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,13 +25,29 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: gridvisor kernel build --refresh")
+@app.command(epilog="Example: gridvisor kernel build --xen trimmed")
 def build(
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask the mirror for a newer kernel now.")] = False,
+    xen: Annotated[
+        Kernel | None, typer.Option("--xen", help="The kernel for guests and boxes on Xen, and of which kind.")
+    ] = None,
 ) -> None:
     """Build the kernel pack, if it is not there, and print its id.
 
     Running guests keep the kernel that they have; guests that are created later get the new one.
+
+    For Xen there are two: packaged is Debian's, and trimmed one that is compiled of Debian's source for paravirtual
+    machines alone. It takes ten minutes, once; without KVM guests are then created and boot in a third of the time.
+    New boxes and guests use the kind that was built last.
     """
-    pack = open_host(run="kernel-build").uml_pack(refresh=refresh)
-    typer.echo(f"{pack.id}  {pack.version}  {pack.mode}")
+    host = open_host(run="kernel-build")
+    if xen is None:
+        pack = host.uml_pack(refresh=refresh)
+        typer.echo(f"{pack.id}  {pack.version}  {pack.mode}")
+        return
+    from gridvisor.kernel.xen import Kind, xen_pack
+
+    chosen = xen_pack(
+        host.places, host.bus, target=host.target, mirror_uri=host.mirror_uri, refresh=refresh, kind=Kind(xen)
+    )
+    typer.echo(f"{chosen.id}  {chosen.version}  {xen}")

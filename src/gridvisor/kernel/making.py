@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from gridvisor.core.errors import ToolOutput
@@ -14,6 +15,14 @@ INIT = Path(__file__).parent / "initramfs" / "init"
 _APPLETS = ("sh", "mount", "mkdir", "cat", "sleep", "sync", "tar", "dd", "mkswap", "swapon", "switch_root", "insmod")
 _TIMEOUT_S = 300
 _BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel as an ELF file, and the tree of its modules, which is called as its version."""
+
+    vmlinux: Path
+    modules: Path
 
 
 def make_modules(tree: Path, image: Path, target: Target) -> None:

@@ -1,6 +1,7 @@
-"""The kernel pack for Xen: Debian's own kernel and hypervisor, as a Xen host wants them.
+"""The kernel pack for Xen: Debian's own hypervisor and kernel, as a Xen host wants them.
 
-The kernel is an ELF file: `xl` and Xen itself unpack a compressed one, which takes most of the time of a create.
+The kernel is an ELF file: `xl` and Xen itself unpack a compressed one, which takes most of the time of a create. It is
+the one that Debian has compiled, or a trimmed one of the same source.
 """
 
 from __future__ import annotations
@@ -8,88 +9,45 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import lzma
 import re
 import shutil
-import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.core.events import Bus
 from gridvisor.core.files import locked, write_whole
 from gridvisor.core.places import Places
-from gridvisor.kernel.making import INIT, make_initramfs, make_modules
-from gridvisor.package.apt import Apt
+from gridvisor.kernel.making import INIT, Kernel, make_initramfs, make_modules
+from gridvisor.kernel.packaged import unpacked
+from gridvisor.kernel.trimmed import CONFIG, compiled
+from gridvisor.package.apt import Apt, Candidate
 from gridvisor.package.mirror import mirror_of_this_machine
 from gridvisor.run.command import Command
 from gridvisor.run.target import Target
 
 SUITE = "trixie"
 # Part of a pack's id: count up when a pack is made differently from the same packages.
-_FORMAT = 3
+_FORMAT = 4
 _TIMEOUT_S = 300
 # Front ends of Xen, and of virtio for a Xen host in QEMU; what they need comes with them.
 _DRIVERS = ("xen-blkfront", "xen-netfront", "virtio_blk", "virtio_net", "ext4", "crc32c_generic")
-# What no paravirtual machine has, nine tenths of Debian's modules: hardware, and networks without an Ethernet. Services
-# ask for some of it all the same, and get it where it lies: systemd-networkd the whole of Wi-Fi, for its netlink.
-_NOT_THERE = (
-    "sound",
-    *(
-        f"net/{name}"
-        for name in (
-            *(
-                "6lowpan",
-                "appletalk",
-                "atm",
-                "ax25",
-                "batman-adv",
-                "bluetooth",
-                "can",
-                "ieee802154",
-                "lapb",
-                "mac80211",
-            ),
-            *("mac802154", "netrom", "nfc", "phonet", "qrtr", "rds", "rfkill", "rose", "tipc", "wireless"),
-        )
-    ),
-    *(
-        f"drivers/{name}"
-        for name in (
-            *(
-                "accel",
-                "accessibility",
-                "android",
-                "ata",
-                "atm",
-                "bcma",
-                "bluetooth",
-                "comedi",
-                "cpufreq",
-                "crypto",
-                "cxl",
-            ),
-            *("devfreq", "dma", "edac", "extcon", "firewire", "gnss", "gpio", "gpu", "hid", "hv", "hwmon", "hwtracing"),
-            *("i2c", "iio", "infiniband", "input", "iommu", "isdn", "leds", "media", "memstick", "mfd", "misc", "mmc"),
-            *("mtd", "net/ethernet", "net/wireless", "nfc", "parport", "pcmcia", "pinctrl", "platform", "power"),
-            *(
-                "powercap",
-                "pps",
-                "pwm",
-                "ras",
-                "slimbus",
-                "soc",
-                "soundwire",
-                "spi",
-                "ssb",
-                "staging",
-                "tee",
-                "thermal",
-            ),
-            *("thunderbolt", "ufs", "usb", "video", "w1", "watchdog"),
-        )
-    ),
-)
+
+
+class Kind(StrEnum):
+    """Who has compiled a kernel: Debian for all machines, or we for paravirtual ones."""
+
+    PACKAGED = "packaged"
+    TRIMMED = "trimmed"
+
+
+# The package that depends on the newest one of its kind, and how that one is called.
+_PACKAGES = {
+    Kind.PACKAGED: ("linux-image-amd64", r"linux-image-[0-9]\S*"),
+    Kind.TRIMMED: ("linux-source", r"linux-source-[0-9]\S*"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,136 +81,138 @@ class XenPack:
 
 
 def xen_pack(
-    places: Places, bus: Bus, *, target: Target, mirror_uri: str | None = None, refresh: bool = False
+    places: Places,
+    bus: Bus,
+    *,
+    target: Target,
+    mirror_uri: str | None = None,
+    refresh: bool = False,
+    kind: Kind | None = None,
 ) -> XenPack:
     """The kernel pack for Xen: the one chosen before, or with `refresh` the newest that the mirror has.
 
-    The mirror is asked only when a pack must be chosen or made. Raises CommandFailed when a tool or the mirror fails.
+    Without `kind` it is of the kind chosen before, at first Debian's. The mirror is asked only when a pack must be
+    chosen or made. Raises CommandFailed when a tool or the mirror fails, Refused when a kernel is to be compiled by
+    somebody who is not root.
     """
     kernels = places.cache / "kernels"
     chosen = kernels / "xen.json"
-    if not refresh and (pack := _made(kernels, chosen)):
+    if not refresh and (pack := _made(kernels, chosen, kind)):
         return pack
     with locked(kernels / "xen.lock"):
         # Whoever held the lock before us may have made it.
-        if not refresh and (pack := _made(kernels, chosen)):
+        if not refresh and (pack := _made(kernels, chosen, kind)):
             return pack
-        apt = Apt(places, mirror_of_this_machine(target, uri=mirror_uri), target=target)
+        kind = kind or _kind_of(chosen)
+        mirror = mirror_of_this_machine(target, uri=mirror_uri)
+        apt = Apt(places, mirror, target=target)
         apt.update(SUITE, force=refresh)
         names = {
-            "kernel": _needed(apt, "linux-image-amd64", r"linux-image-[0-9]\S*"),
+            "kernel": _needed(apt, *_PACKAGES[kind]),
             "xen": _needed(apt, "xen-system-amd64", r"xen-hypervisor-[0-9]\S*"),
             "busybox": "busybox-static",
         }
-        found = {what: apt.candidate(SUITE, name) for what, name in names.items()}
-        parts = [str(_FORMAT), INIT.read_text(), *(f"{what} {one and one.sha256}" for what, one in found.items())]
+        found = {what: _candidate(apt, name) for what, name in names.items()}
+        parts = [_made_by(kind), *(f"{what} {one.sha256}" for what, one in found.items())]
         pack_id = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-        if not (kernels / pack_id).is_dir():
+        folder = kernels / pack_id
+        if not folder.is_dir():
             with bus.step(f"make the kernel pack of {names['kernel']}"):
-                debs = {what: apt.download(SUITE, name) for what, name in names.items()}
-                _make(kernels, pack_id, debs, target)
+                debs = {what: apt.download(SUITE, names[what]) for what in ("xen", "busybox")}
+
+                def kernel(scratch: Path) -> Kernel:
+                    if kind is Kind.PACKAGED:
+                        return unpacked(apt.download(SUITE, names["kernel"]), scratch, target)
+                    return compiled(
+                        places, bus, package=names["kernel"], source=found["kernel"], mirror=mirror, target=target
+                    )
+
+                _make(folder, kernel, debs, target)
         told = {
             "id": pack_id,
-            "init": _digest_of_init(),
-            "kernel": names["kernel"].removeprefix("linux-image-"),
+            "made by": _made_by(kind),
+            "kind": kind,
+            "kernel": (folder / "version").read_text(),
             "xen": names["xen"].removeprefix("xen-hypervisor-").removesuffix("-amd64"),
         }
         write_whole(chosen, json.dumps(told, indent=1))
-    pack = _made(kernels, chosen)
+    pack = _made(kernels, chosen, kind)
     assert pack is not None
     return pack
 
 
-def _digest_of_init() -> str:
-    return hashlib.sha256(f"{_FORMAT} {INIT.read_text()}".encode()).hexdigest()
+def _made_by(kind: Kind) -> str:
+    """A digest of what of ours goes into a pack."""
+    parts = [str(_FORMAT), INIT.read_text(), *([CONFIG.read_text()] if kind is Kind.TRIMMED else ())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _made(kernels: Path, chosen: Path) -> XenPack | None:
-    """The pack that was chosen; None when it is not there, or was made by another version of us."""
+def _kind_of(chosen: Path) -> Kind:
+    try:
+        return Kind(json.loads(chosen.read_text())["kind"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Kind.PACKAGED
+
+
+def _made(kernels: Path, chosen: Path, kind: Kind | None) -> XenPack | None:
+    """The pack that was chosen; None when it is not there, of another kind, or was made by another version of us."""
     try:
         told = json.loads(chosen.read_text())
         pack = XenPack(told["id"], told["kernel"], told["xen"], kernels / told["id"])
-        return pack if told["init"] == _digest_of_init() and pack.folder.is_dir() else None
+        is_ours = told["made by"] == _made_by(Kind(told["kind"])) and pack.folder.is_dir()
+        return pack if is_ours and kind in (None, told["kind"]) else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
 def _needed(apt: Apt, package: str, pattern: str) -> str:
     """The name of the package that `package`, which has nothing itself, depends on."""
-    candidate = apt.candidate(SUITE, package)
-    if candidate is None:
-        raise Refused(f"The mirror has no '{package}' in '{SUITE}'.", hint="Debian offers Xen for amd64 only")
-    match = re.search(rf"(?:^|\s)({pattern}?)(?=[\s,]|$)", candidate.depends)
+    depends = _candidate(apt, package).depends
+    match = re.search(rf"(?:^|\s)({pattern}?)(?=[\s,]|$)", depends)
     if match is None:
-        raise ToolOutput(f"'{package}' depends on no {pattern}, but on: {candidate.depends}")
+        raise ToolOutput(f"'{package}' depends on no {pattern}, but on: {depends}")
     return match[1]
 
 
-def _make(kernels: Path, pack_id: str, debs: dict[str, Path], target: Target) -> None:
+def _candidate(apt: Apt, package: str) -> Candidate:
+    candidate = apt.candidate(SUITE, package)
+    if candidate is None:
+        raise Refused(f"The mirror has no '{package}' in '{SUITE}'.", hint="Debian offers Xen for amd64 only")
+    return candidate
+
+
+def _make(folder: Path, kernel: Callable[[Path], Kernel], debs: dict[str, Path], target: Target) -> None:
     """Make the pack beside its place and move it there whole. The caller holds the lock."""
-    for left_by_a_killed_run in kernels.glob(".making-xen-*"):
+    for left_by_a_killed_run in folder.parent.glob(".making-xen-*"):
         shutil.rmtree(left_by_a_killed_run)
-    work = kernels / f".making-xen-{pack_id}"
+    work = folder.with_name(f".making-xen-{folder.name}")
     scratch = work / "scratch"
     scratch.mkdir(parents=True)
     try:
-        for what in ("kernel", "xen"):
-            _run(target, "dpkg", "-x", str(debs[what]), str(scratch / what))
-        [vmlinuz] = (scratch / "kernel/boot").glob("vmlinuz-*")
-        _unpack(payload_of(vmlinuz.read_bytes()), work / "vmlinux", scratch, target)
+        made = kernel(scratch / "kernel")
+        shutil.copyfile(made.vmlinux, work / "vmlinux")
+        (work / "version").write_text(made.modules.name)
+        _run(target, "dpkg", "-x", str(debs["xen"]), str(scratch / "xen"))
         [hypervisor] = (scratch / "xen/boot").glob("xen-*.gz")
         (work / "xen").write_bytes(gzip.decompress(hypervisor.read_bytes()))
-        [modules] = (scratch / "kernel").glob("**/lib/modules/*")
-        for folder in _NOT_THERE:
-            if (modules / "kernel" / folder).is_dir():  # the next kernel may have dropped it
-                shutil.rmtree(modules / "kernel" / folder)
-        _unpack_modules(modules)
-        if not (lib := scratch / "kernel/lib").exists():  # where depmod looks; Debian 13 has it below /usr alone
-            lib.symlink_to("usr/lib")
-        _run(target, "depmod", "-b", str(lib.parent), modules.name)
-        make_initramfs(
-            debs["busybox"], scratch / "initramfs", work / "initramfs", target, drivers=drivers_of(modules, _DRIVERS)
+        drivers = drivers_of(made.modules, _DRIVERS)
+        make_initramfs(debs["busybox"], scratch / "initramfs", work / "initramfs", target, drivers=drivers)
+        tree = scratch / "modules"
+        # Links to the sources lead nowhere.
+        shutil.copytree(
+            made.modules, tree / made.modules.name, symlinks=True, ignore=shutil.ignore_patterns("build", "source")
         )
         # In a box, this is where its guests' kernel comes from.
-        mine = modules.parent / f"gridvisor-{pack_id}"
+        mine = tree / f"gridvisor-{folder.name}"
         mine.mkdir()
         for name in ("vmlinux", "initramfs"):
             (mine / name).hardlink_to(work / name)
-        make_modules(modules.parent, work / "modules.img", target)
+        make_modules(tree, work / "modules.img", target)
         shutil.rmtree(scratch)
         _run(target, "chmod", "-R", "a-w,a+rX,u+w", str(work))
-        work.rename(kernels / pack_id)
+        work.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def payload_of(image: bytes) -> bytes:
-    """The packed ELF file in a bzImage, by its header (Documentation/arch/x86/boot.rst, protocol 2.08 and later)."""
-    if image[0x202:0x206] != b"HdrS":
-        raise ToolOutput("The kernel has no boot header: it is no bzImage.")
-    setup_sectors = image[0x1F1] or 4
-    offset, length = struct.unpack_from("<II", image, 0x248)
-    begin = (setup_sectors + 1) * 512 + offset
-    return image[begin : begin + length - 4]  # the last four bytes are the size of what is packed
-
-
-def _unpack(payload: bytes, elf: Path, scratch: Path, target: Target) -> None:
-    """Debian 13 packs its kernel with zstd, Debian 12 with xz."""
-    if payload.startswith(b"\xfd7zXZ"):
-        elf.write_bytes(lzma.decompress(payload))
-    elif payload.startswith(b"\x28\xb5\x2f\xfd"):
-        packed = scratch / "vmlinux.zst"
-        packed.write_bytes(payload)
-        _run(target, "zstd", "-d", "-q", str(packed), "-o", str(elf))
-    else:
-        raise ToolOutput(f"The kernel is packed in a way that is not known: {payload[:6].hex()}")
-
-
-def _unpack_modules(modules: Path) -> None:
-    """Debian packs each with xz: unpacked here once, and not by each guest at each boot, by what may be emulation."""
-    for packed in modules.rglob("*.ko.xz"):
-        packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
-        packed.unlink()
 
 
 def drivers_of(modules: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
