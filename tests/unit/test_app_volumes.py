@@ -15,6 +15,7 @@ from gridvisor.app.volumes import (
     require_volumes,
     root_image_is_needed,
     users_of,
+    volumes_there,
     wanted_volumes,
 )
 from gridvisor.core.errors import Refused, Unsupported
@@ -112,47 +113,48 @@ def test_a_data_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["../x", "vg0/..", "/dev/../x", "-a/b"])
 def test_a_name_that_is_a_path_makes_no_volume(places: Places, pools: Pools, image: Image, target: str) -> None:
+    wanted = wanted_volumes(Domain("vm1", disks=(Disk(target, "xvda"),)))
     with pytest.raises(Refused):
-        attach(wanted_volumes(Domain("vm1", disks=(Disk(target, "xvda"),))), pools, image)
+        attach(wanted, {}, pools, image)
     assert not (places.state / "volumes").exists()
 
 
 def test_what_is_missing_is_made_and_then_found_again(places: Places, pools: Pools, image: Image) -> None:
     wanted = wanted_volumes(Domain("vm1", disks=(ROOT, SWAP)))
-    assert root_image_is_needed(wanted, pools)
-    assert missing_bytes(wanted, pools, 5000) == 5000 + SWAP_BYTES
-    made = attach(wanted, pools, image)
+    assert root_image_is_needed(wanted, volumes_there(wanted, pools))
+    assert missing_bytes(wanted, volumes_there(wanted, pools), 5000) == 5000 + SWAP_BYTES
+    made = attach(wanted, volumes_there(wanted, pools), pools, image)
     assert [(one.use, one.writable, one.backing) for one in made] == [
         (VolumeUse.ROOT, True, image.path),
         (VolumeUse.SWAP, True, None),
     ]
     assert made[1].path.stat().st_size == SWAP_BYTES
-    assert not root_image_is_needed(wanted, pools)
-    assert missing_bytes(wanted, pools, 5000) == 0
-    assert attach(wanted, pools, None) == made
+    assert not root_image_is_needed(wanted, volumes_there(wanted, pools))
+    assert missing_bytes(wanted, volumes_there(wanted, pools), 5000) == 0
+    assert attach(wanted, volumes_there(wanted, pools), pools, None) == made
 
 
 def test_a_data_volume_is_used_as_it_is_and_never_made(places: Places, pools: Pools, image: Image) -> None:
     wanted = wanted_volumes(Domain("vm1", disks=(ROOT, DATA)))
     with pytest.raises(Refused, match="no volume 'vg0/vm1-data'") as refused:
-        require_volumes(wanted, pools)
+        require_volumes(wanted, volumes_there(wanted, pools))
     assert "gridvisor volume create vg0/vm1-data" in (refused.value.hint or "")
     FilePool(places, "vg0").create("vm1-data", 100)
-    assert not attach(wanted, pools, image)[1].writable
+    assert not attach(wanted, volumes_there(wanted, pools), pools, image)[1].writable
 
 
 def test_a_new_root_without_an_image_is_refused(places: Places, pools: Pools) -> None:
     with pytest.raises(Refused, match="no image"):
-        attach(wanted_volumes(Domain("vm1", disks=(ROOT,))), pools, None)
+        attach(wanted_volumes(Domain("vm1", disks=(ROOT,))), {}, pools, None)
 
 
 def test_a_root_file_has_to_be_a_file_system(places: Places, pools: Pools, tmp_path: Path) -> None:
     file = tmp_path / "root.tar"
     file.write_bytes(bytes(257) + b"ustar" + bytes(5000))
     wanted = wanted_volumes(Domain("vm1", disks=(Disk(str(file), "xvda"),)))
-    assert not root_image_is_needed(wanted, pools)
+    assert not root_image_is_needed(wanted, volumes_there(wanted, pools))
     with pytest.raises(Refused, match="tar archive"):
-        require_volumes(wanted, pools)
+        require_volumes(wanted, volumes_there(wanted, pools))
 
 
 def test_a_volume_in_use_is_not_removed(places: Places, pools: Pools, tmp_path: Path) -> None:

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
 
-from gridvisor.app.capacity import check_disk, check_memory, outstanding_mib
+from gridvisor.app.capacity import Room, check_disk, check_memory, outstanding_mib
 from gridvisor.app.host import Host
 from gridvisor.app.image import base_image
 from gridvisor.app.machine import Machine
 from gridvisor.app.network import joined
 from gridvisor.app.volumes import (
+    There,
     WantedVolume,
     attach,
     missing_bytes,
     require_volumes,
     root_image_is_needed,
     users_of,
+    volumes_there,
     wanted_volumes,
 )
 from gridvisor.app.xen_host import XenHost
@@ -29,7 +31,6 @@ from gridvisor.identity.keys import access_key, host_key, known_hosts_line, mach
 from gridvisor.identity.model import Identity, Interface
 from gridvisor.identity.tarball import write_identity
 from gridvisor.image.inspect import network_style
-from gridvisor.image.store import Image
 from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, State, VolumeUse
 from gridvisor.network.dom0 import Dom0Network
 from gridvisor.network.namespace import check_able
@@ -57,14 +58,17 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
     domain = wish.domain
     bus = host.bus
     wanted = wanted_volumes(domain, lvm=isinstance(host.network, Dom0Network))
-    _refuse_what_does_not_fit(wish, wanted, host)
+    there = volumes_there(wanted, host.pool)
+    has = host.room()
+    _refuse_what_does_not_fit(wish, wanted, there, has, host)
     with bus.step("kernel pack", where=domain.name):
         pack = host.pack()
     with bus.step("image", where=domain.name):
-        image = base_image(host, wish.image) if root_image_is_needed(wanted, host.pool) else None
-    _check_disk(wish, wanted, image, host)
+        image = base_image(host, wish.image) if root_image_is_needed(wanted, there) else None
+    if not wish.overcommit:
+        check_disk(missing_bytes(wanted, there, image.path.stat().st_size if image else 0), has=has)
     with bus.step("volumes", where=domain.name):
-        volumes = attach(wanted, host.pool, image)
+        volumes = attach(wanted, there, host.pool, image)
         _refuse_shared(volumes, host)
     with bus.step("identity", where=domain.name):
         machine = host.machines.settle(domain, host.network.subnet)
@@ -93,7 +97,9 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
         return host.monitor.create(guest, paused=wish.paused)
 
 
-def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host: Host) -> None:
+def _refuse_what_does_not_fit(
+    wish: Wish, wanted: tuple[WantedVolume, ...], volumes: There, has: Room, host: Host
+) -> None:
     """Everything that can be known to be wrong before the first thing is made."""
     domain = wish.domain
     rows = host.monitor.list()
@@ -102,7 +108,6 @@ def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host
         what = f"it is {there.state}" if there.ours else "gridvisor did not make it"
         destroy = f"gridvisor domain destroy {domain.name}, or " if there.ours else ""
         raise Refused(f"A domain '{domain.name}' exists already; {what}.", hint=f"{destroy}another name: name=NAME")
-    has = host.room()
     outstanding = outstanding_mib(rows, overhead_mib=has.overhead_mib)
     check_memory(domain.memory_mib, has=has, outstanding=outstanding)
     if domain.vcpus > 1 and host.monitor.name == "uml":
@@ -125,13 +130,7 @@ def _refuse_what_does_not_fit(wish: Wish, wanted: tuple[WantedVolume, ...], host
         check_able()
     for port in wish.publish:
         check_free(port)
-    require_volumes(wanted, host.pool)
-
-
-def _check_disk(wish: Wish, wanted: tuple[WantedVolume, ...], image: Image | None, host: Host) -> None:
-    if not wish.overcommit:
-        size_bytes = missing_bytes(wanted, host.pool, image.path.stat().st_size if image else 0)
-        check_disk(size_bytes, has=host.room())
+    require_volumes(wanted, volumes)
 
 
 def _refuse_shared(volumes: tuple[Attachment, ...], host: Host) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +18,8 @@ SWAP_BYTES = 256 << 20  # a swap volume that the configuration names and nobody 
 
 Pools = Callable[[str], VolumePool]
 """The pool of a group."""
+There = Mapping[str, Volume]
+"""The volumes that are there, by their labels."""
 
 _LOGICAL_VOLUME = re.compile(r"(?:/dev/)?(?P<group>[^/]+)/(?P<name>[^/]+)")
 _SWAP_SIGNATURE = (b"SWAPSPACE2", 4096 - 10)  # mkswap(8): at the end of the first page
@@ -32,6 +34,11 @@ class WantedVolume:
     group: str | None = None
     name: str | None = None
     file: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """How users name it, if it is a volume of a pool: 'group/name'."""
+        return f"{self.group}/{self.name}"
 
 
 def wanted_volumes(domain: Domain, *, lvm: bool = False) -> tuple[WantedVolume, ...]:
@@ -78,66 +85,67 @@ def _use_of_file(file: Path) -> VolumeUse:
         raise Refused(f"'{file}' cannot be read as a disk: {error.strerror}.") from error
 
 
-def missing_bytes(wanted: Sequence[WantedVolume], pools: Pools, image_bytes: int) -> int:
+def volumes_there(wanted: Sequence[WantedVolume], pools: Pools) -> There:
+    """What is there in the pools of these volumes. Each is looked at once: on LVM of an emulated host it takes a
+    second."""
+    groups = sorted({volume.group for volume in wanted if volume.group})
+    return {volume.label: volume for group in groups for volume in pools(group).list()}
+
+
+def missing_bytes(wanted: Sequence[WantedVolume], there: There, image_bytes: int) -> int:
     """How large the volumes that are to be made can grow."""
-    missing = [volume for volume in wanted if volume.group and not _pool(pools, volume).find(volume.name or "")]
+    missing = [volume for volume in wanted if volume.file is None and volume.label not in there]
     return sum(image_bytes if volume.use is VolumeUse.ROOT else SWAP_BYTES for volume in missing)
 
 
-def require_volumes(wanted: Sequence[WantedVolume], pools: Pools) -> None:
+def require_volumes(wanted: Sequence[WantedVolume], there: There) -> None:
     """Raise Refused unless each volume is there, or is one that can be made, and a root in a file is an ext4.
 
     A missing data volume is none of those: nobody knows how large it should be.
     """
     for volume in wanted:
         if volume.file is None:
-            _find(volume, pools)
+            _require(volume, there)
         elif volume.use is VolumeUse.ROOT:
             require_ext4(volume.file)
 
 
-def _find(wanted: WantedVolume, pools: Pools) -> Volume | None:
-    volume = _pool(pools, wanted).find(wanted.name or "")
-    if volume is None and wanted.use is VolumeUse.DATA:
-        raise Refused(
-            f"There is no volume '{wanted.group}/{wanted.name}'.",
-            hint=f"gridvisor volume create {wanted.group}/{wanted.name} 2GiB",
-        )
-    return volume
+def _require(wanted: WantedVolume, there: There) -> None:
+    if wanted.use is VolumeUse.DATA and wanted.label not in there:
+        raise Refused(f"There is no volume '{wanted.label}'.", hint=f"gridvisor volume create {wanted.label} 2GiB")
 
 
-def attach(wanted: Sequence[WantedVolume], pools: Pools, image: Image | None) -> tuple[Attachment, ...]:
+def attach(wanted: Sequence[WantedVolume], there: There, pools: Pools, image: Image | None) -> tuple[Attachment, ...]:
     """The volumes, made where they are missing: the root as a clone of `image`, swap empty."""
-    return tuple(_attach(volume, pools, image) for volume in wanted)
+    return tuple(_attach(volume, there, pools, image) for volume in wanted)
 
 
-def _attach(wanted: WantedVolume, pools: Pools, image: Image | None) -> Attachment:
+def _attach(wanted: WantedVolume, there: There, pools: Pools, image: Image | None) -> Attachment:
     if wanted.file is not None:
         return Attachment(wanted.use, wanted.file, wanted.disk.writable)
-    pool = _pool(pools, wanted)
-    name = wanted.name or ""
-    volume = _find(wanted, pools)
+    _require(wanted, there)
+    volume = there.get(wanted.label)
     if volume is None:
+        pool, name = pools(wanted.group or ""), wanted.name or ""
         volume = pool.create(name, SWAP_BYTES) if wanted.use is VolumeUse.SWAP else pool.clone(name, _needed(image))
     # A clone is always written to, if only by UML when it makes the file; the guest's own mount obeys the mode.
     writable = wanted.disk.writable or volume.backing is not None
     return Attachment(wanted.use, volume.path, writable, volume.backing)
 
 
-def root_image_is_needed(wanted: Sequence[WantedVolume], pools: Pools) -> bool:
+def root_image_is_needed(wanted: Sequence[WantedVolume], there: There) -> bool:
     """True when the root volume is to be made, so that an image must be there to clone."""
-    return any(
-        volume.use is VolumeUse.ROOT
-        and volume.group is not None
-        and _pool(pools, volume).find(volume.name or "") is None
-        for volume in wanted
-    )
+    return any(volume.use is VolumeUse.ROOT and volume.file is None and volume.label not in there for volume in wanted)
 
 
 def users_of(monitor: Monitor) -> dict[Path, str]:
     """Which live domain uses which file as a disk."""
-    live = [row.name for row in monitor.list() if row.ours and row.state is not State.CRASHED]
-    return {volume.path: name for name in live for volume in monitor.guest(name).volumes}
+    return {
+        volume.path: row.name
+        for row, guest in monitor.guests()
+        if row.state is not State.CRASHED
+        for volume in guest.volumes
+    }
 
 
 def remove_volume(pools: Pools, monitor: Monitor, label: str) -> None:
@@ -155,7 +163,3 @@ def _needed(image: Image | None) -> Path:
     if image is None:
         raise Refused("The root volume is not there, and no image was given to make it of.", hint="--image NAME")
     return image.path
-
-
-def _pool(pools: Pools, volume: WantedVolume) -> VolumePool:
-    return pools(volume.group or "")

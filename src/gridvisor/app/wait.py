@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gridvisor.app.host import Host
 from gridvisor.app.login import ssh_command
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
-from gridvisor.core.errors import Refused, SystemSaidNo, TimedOut
+from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.monitor.last_words import last_words
 from gridvisor.monitor.protocol import NoSuchDomain, State
 from gridvisor.run.command import Command
@@ -17,23 +17,23 @@ from gridvisor.run.local import Local
 def wait_for_ssh(host: Host, name: str, *, timeout_s: float) -> None:
     """Return when the guest's sshd lets us in; `timeout_s` is for a host of usual pace.
 
-    Raises SystemSaidNo with the console's last lines when the guest ends meanwhile, TimedOut at the deadline.
+    Raises Refused for a domain without a network interface, SystemSaidNo with the console's last lines when the guest
+    ends meanwhile, TimedOut at the deadline.
     """
-    if host.monitor.guest(name).address is None:
-        raise Refused(f"'{name}' has no network interface to wait for.", hint="leave --wait out, or add a vif")
+    argv = ssh_command(host, name, ["true"], connect_s=1)
 
     def answers() -> None:
+        try:
+            if Local().run(Command(tuple(argv)), timeout_s=max(10, patience_s + 5), check=False).status == 0:
+                return
+        except TimedOut as error:
+            raise NotYet("sshd has begun to let us in") from error
         row = next((row for row in host.monitor.list() if row.name == name), None)
         if row is None or row.state is State.CRASHED:
             raise SystemSaidNo(
                 f"The guest '{name}' {'crashed' if row else 'ended'}. It said last:\n{_last(host, name)}"
             )
-        argv = ssh_command(host, name, ["true"], connect_s=1)
-        try:
-            if Local().run(Command(tuple(argv)), timeout_s=max(10, patience_s + 5), check=False).status:
-                raise NotYet("sshd does not let us in yet")
-        except TimedOut as error:
-            raise NotYet("sshd has begun to let us in") from error
+        raise NotYet("sshd does not let us in yet")
 
     patience_s = host.network.way.patience_s
     wait_until(

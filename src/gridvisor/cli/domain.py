@@ -91,8 +91,8 @@ def create(
     for warning in read.warnings:
         host.bus.warn(f"{warning.span}: {warning.text}")
     name = read.domain.name
-    there = any(row.name == name and row.state != "crashed" for row in host.monitor.list())
-    if not (exists_ok and there):
+    there = exists_ok and any(row.name == name and row.state != "crashed" for row in host.monitor.list())
+    if not there:
         create_domain(Wish(read.domain, image, _ports(publish or []), paused, overcommit), host)
         host.bus.note(f"domain {name} is created", where=name)
     if console:

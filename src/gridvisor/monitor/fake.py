@@ -49,6 +49,10 @@ class FakeMonitor:
         self._find(name)
         return self._guests[name]
 
+    def guests(self) -> Sequence[tuple[DomainRow, Guest]]:
+        """See Monitor.guests."""
+        return [(row, self._guests[row.name]) for row in self.list()]
+
     def destroy(self, name: str) -> None:
         """See Monitor.destroy."""
         self._find(name)

@@ -121,6 +121,9 @@ class Monitor(Protocol):
     def guest(self, name: str) -> Guest:
         """What was made ready for a domain when it was created."""
 
+    def guests(self) -> Sequence[tuple[DomainRow, Guest]]:
+        """Each domain of ours, as `list` shows it, with what was made ready for it; in one look."""
+
     def destroy(self, name: str) -> None:
         """Stop a domain at once, as if its power failed, and forget it; its volumes stay."""
 

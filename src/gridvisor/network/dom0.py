@@ -40,10 +40,11 @@ PATH=$PATH:/usr/sbin:/sbin
 namespace=$1
 shift
 [ -e "/run/netns/$namespace" ] || ip netns add "$namespace"
-ip -n "$namespace" link set lo up
+[ -e "/sys/class/net/$2/master" ] || ip -n "$namespace" link set lo up
 while [ $# -gt 0 ]; do
     bridge=$1 leg=$2 name=$3 address=$4
     shift 4
+    [ ! -e "/sys/class/net/$leg/master" ] || continue  # which is done last
     if ! ip link show dev "$bridge" >/dev/null 2>&1; then
         ip link add "$bridge" type bridge
         [ ! -d /proc/sys/net/ipv6 ] || echo 1 >"/proc/sys/net/ipv6/conf/$bridge/disable_ipv6"
@@ -55,7 +56,8 @@ while [ $# -gt 0 ]; do
         ip -n "$namespace" address add "$address" dev "$name"
     fi
     ip -n "$namespace" link set "$name" up
-    ip link set "$leg" master "$bridge" up
+    ip link set "$leg" up
+    ip link set "$leg" master "$bridge"
 done
 """
 _ENSURE = """\

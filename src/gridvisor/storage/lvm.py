@@ -30,7 +30,7 @@ _MAKING = "gridvisor.making"  # on a volume that is not whole yet
 _GROUP, _BACKING = "gridvisor.group=", "gridvisor.image="
 _LVM_S, _COPY_S = 120.0, 600.0
 _FIELDS = "lv_name,lv_size,origin_size,lv_tags,lv_attr,pool_lv,origin,data_percent"
-_LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "$1"'
+_LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "${{group:-$1}}"'  # or what has just changed
 _SEGMENTS = """\
 pvs --segments --reportformat json --units b --nosuffix -o pv_name,pv_free,lv_name --select "vg_name = $1"
 """
@@ -132,8 +132,10 @@ class LvmPool:
 
     def list(self) -> Sequence[Volume]:
         """See VolumePool.list."""
+        return self._mine(self._lvs())
+
+    def _mine(self, seen: Sequence[_Seen]) -> tuple[Volume, ...]:
         mine = {TAG, f"{_GROUP}{self._group}"}
-        seen = self._lvs()
         golden = {one.name: one for one in seen}
         found = (self._volume(one, golden.get(one.origin)) for one in seen if mine <= set(one.tags))
         return tuple(sorted(found, key=lambda volume: volume.name))
@@ -145,13 +147,16 @@ class LvmPool:
 
     def create(self, name: str, size_bytes: int, *, label: str | None = None) -> Volume:
         """See VolumePool.create."""
+        lv = self._name(name)
         with self._placing() as group:
             self._require_new(name, group.seen)
-            spot = spot_for(self._name(name), size_bytes, group.spots)
-            self._make(self._name(name), size_bytes, group, spot, f"{_GROUP}{self._group}")
-        with self._finishing(self._name(name)):
-            if label is not None:
-                self._run(_LABEL, str(self.path_of(name)), label, _ZEROS if group.reads_zeros(spot) else _ANYTHING)
+            spot = spot_for(lv, size_bytes, group.spots)
+            tag = TAG if label is None else _MAKING
+            said = self._make(lv, size_bytes, group, spot, tag, f"{_GROUP}{self._group}")
+        if label is None:
+            return self._required(name, said)
+        with self._finishing(lv):
+            self._run(_LABEL, str(self.path_of(name)), label, _ZEROS if group.reads_zeros(spot) else _ANYTHING)
         return self._required(name)
 
     def bring(self, image: Path) -> None:
@@ -162,7 +167,7 @@ class LvmPool:
             for spot in group.spots:
                 if group.golden(image, spot) is None:
                     name = f"{_golden(image)}.{spot.name.rpartition('/')[2]}" if there else _golden(image)
-                    self._make(name, image.stat().st_size, group, spot)
+                    self._make(name, image.stat().st_size, group, spot, _MAKING)
                     device = f"/dev/{self._vg}/{name}"
                     with self._finishing(name):
                         if there:
@@ -175,12 +180,12 @@ class LvmPool:
 
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
-        while not self._cloned(name, image):
+        while (said := self._cloned(name, image)) is None:
             self.bring(image)
-        return self._required(name)
+        return self._required(name, said)
 
-    def _cloned(self, name: str, image: Path) -> bool:
-        """Make the clone, if the spot where it belongs has the image."""
+    def _cloned(self, name: str, image: Path) -> str | None:
+        """Make the clone, if the spot where it belongs has the image; what `_LIST` says then."""
         size_bytes = image.stat().st_size
         # Of a snapshot outside of a thin pool, what is written is all that it takes: no more than the image and what
         # LVM notes of each piece.
@@ -190,9 +195,10 @@ class LvmPool:
             self._require_new(name, group.seen)
             spot = spot_for(self._name(name), room, group.spots)
             golden = group.golden(image, spot)
-            if golden is not None:
-                self._run(_CLONE, self._vg, self._name(name), golden, str(room), *group.where(spot), *tags)
-        return golden is not None
+            if golden is None:
+                return None
+            words = (self._vg, self._name(name), golden, str(room), *group.where(spot), *tags)
+            return self._run(f"{_CLONE}{_LIST}", *words)
 
     @contextmanager
     def _placing(self) -> Iterator[_Look]:
@@ -224,12 +230,15 @@ class LvmPool:
     def _name(self, name: str) -> str:
         return checked_name(name) if self._group == self._vg else f"{self._group}.{checked_name(name)}"
 
-    def _make(self, lv: str, size_bytes: int, group: _Look, spot: Spot, *tags: str) -> None:
-        """A new logical volume of that name, in place of one that was never finished; see `_finishing`."""
+    def _make(self, lv: str, size_bytes: int, group: _Look, spot: Spot, *tags: str) -> str:
+        """A new logical volume of that name and tags, in place of one that was never finished; what `_LIST` says then.
+
+        See `_finishing`.
+        """
         if any(one.name == lv and _MAKING in one.tags for one in group.seen):
             self._run(_REMOVE, f"{self._vg}/{lv}")
         size = str(-(-size_bytes // 512) * 512)
-        self._run(_NEW, self._vg, lv, size, *group.where(spot), _MAKING, *tags)
+        return self._run(f"{_NEW}{_LIST}", self._vg, lv, size, *group.where(spot), *tags)
 
     @contextmanager
     def _finishing(self, lv: str) -> Iterator[None]:
@@ -262,8 +271,11 @@ class LvmPool:
                     hint=f"take another name, or rename it in dom0: lvrename {self._vg} {one.name} NAME",
                 )
 
-    def _required(self, name: str) -> Volume:
-        volume = self.find(name)
+    def _required(self, name: str, said: str | None = None) -> Volume:
+        """A volume that has just been made, by what `_LIST` has said since."""
+        volume = next(
+            (one for one in self._mine(self._lvs() if said is None else parse_lvs(said)) if one.name == name), None
+        )
         if volume is None:
             raise ToolOutput(f"LVM made '{self._vg}/{self._name(name)}', and does not show it.")
         return volume

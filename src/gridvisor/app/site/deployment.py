@@ -17,7 +17,7 @@ from gridvisor.core.files import locked
 from gridvisor.identity.authority import Authority
 from gridvisor.identity.keys import access_key
 from gridvisor.identity.site_secrets import SiteSecrets
-from gridvisor.monitor.protocol import DomainRow
+from gridvisor.monitor.protocol import DomainRow, Guest
 from gridvisor.network.connect import ssh_argv
 from gridvisor.network.dom0 import Dom0Network
 from gridvisor.network.namespace import HostNetwork
@@ -107,9 +107,17 @@ class Deployment:
 
         A domain is of the site if it was started in the site's own network: anybody may give one the name of a machine.
         """
+        return {name: row for row in self.host.monitor.list() if (name := self._machine_of(row)) is not None}
+
+    def guests(self) -> dict[str, tuple[DomainRow, Guest]]:
+        """The same domains, with what they were made with."""
+        guests = self.host.monitor.guests()
+        return {name: (row, guest) for row, guest in guests if (name := self._machine_of(row)) is not None}
+
+    def _machine_of(self, row: DomainRow) -> str | None:
         prefix = f"{self.site.site}{SEPARATOR}"
-        mine = (row for row in self.host.monitor.list() if row.namespace == self.network.namespace)
-        return {row.name.removeprefix(prefix): row for row in mine if row.name.startswith(prefix)}
+        is_mine = row.namespace == self.network.namespace and row.name.startswith(prefix)
+        return row.name.removeprefix(prefix) if is_mine else None
 
     def login_argv(self, machine: Machine, command: Sequence[str] = ()) -> list[str]:
         """The argv that opens ssh to the machine as root for a person: a shell, or `command`."""

@@ -73,15 +73,14 @@ def plan_up(deployment: Deployment) -> tuple[Step, ...]:
 
 def observe(deployment: Deployment) -> dict[str, Observed]:
     """What is there of the site: by machine, of those it has no more too. Machines that were ready are asked again."""
-    monitor = deployment.host.monitor
-    rows = deployment.rows()
+    guests = deployment.guests()
     roots = {volume.name.removesuffix("-disk") for volume in deployment.pool.list() if volume.name.endswith("-disk")}
-    names = rows.keys() | roots
+    names = guests.keys() | roots
     folders = deployment.folder / "machines"
     seen = {
         name: Observed(
-            row=rows.get(name),
-            guest=monitor.guest(rows[name].name) if name in rows else None,
+            row=guests[name][0] if name in guests else None,
+            guest=guests[name][1] if name in guests else None,
             record=read_record(folders / name),
             has_root=name in roots,
         )

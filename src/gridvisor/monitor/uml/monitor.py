@@ -140,6 +140,10 @@ class UmlMonitor:
         """See Monitor.guest."""
         return guest_of(self._find(name).launch["guest"])
 
+    def guests(self) -> Sequence[tuple[DomainRow, Guest]]:
+        """See Monitor.guests."""
+        return [(_row(seen), guest_of(seen.launch["guest"])) for seen in self._all()]
+
     # -- reading what is there ---------------------------------------------------------------------------------
 
     def _all(self) -> Sequence[_Seen]:

@@ -173,10 +173,11 @@ log={CONSOLES}/guest-$name.log
 [ ! -e "$log" ] || mv "$log" "$log.old"
 shift 6
 # Without the lock: xl leaves a process behind that lives as long as the domain, and the domain may be renamed.
-within {_XL_CREATE_S} xl create -q "$@" 9>&-
+within {_XL_CREATE_S} xl create -q "$@" >&2 9>&-
 sed -i 's/^{{"making": true, /{{/' "$note"
 trap - EXIT
-"""
+set -- "$notes"
+{_LOOK}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +238,10 @@ class XenMonitor:
         identity = next((one.path.read_bytes() for one in guest.volumes if one.use is VolumeUse.IDENTITY), b"")
         words = ("-p", _config(name)) if paused else (_config(name),)
         try:
-            self._run(_CREATE, *files, *words, stdin=identity, timeout_s=_CREATE_S)
+            said = self._run(_CREATE, *files, *words, stdin=identity, timeout_s=_CREATE_S).stdout
         except CommandFailed as error:
             raise _why_not(name, error.result) from error
-        for seen in self._look():
+        for seen in _seen_in(said):
             if seen.name == name:
                 return _row(seen)
         raise SystemSaidNo(f"The guest '{name}' ended as soon as it was created. It said last:\n{self._last(name)}")
@@ -248,6 +249,10 @@ class XenMonitor:
     def guest(self, name: str) -> Guest:
         """See Monitor.guest."""
         return guest_of(self._ours(name)["guest"])
+
+    def guests(self) -> Sequence[tuple[DomainRow, Guest]]:
+        """See Monitor.guests."""
+        return [(_row(seen), guest_of(seen.note["guest"])) for seen in self._look() if seen.note is not None]
 
     def destroy(self, name: str) -> None:
         """See Monitor.destroy. Its configuration goes too."""
@@ -356,14 +361,7 @@ class XenMonitor:
     # -- reading what is there ---------------------------------------------------------------------------------
 
     def _look(self) -> tuple[_Seen, ...]:
-        listed, started, noted = self._run(_LOOK, NOTES).stdout.split(f"{_MARK}\n")
-        times = dict(line.split() for line in started.splitlines() if len(line.split()) == 2)
-        notes = {}
-        for line in noted.splitlines():
-            if note := _note_in(line.removeprefix(_LEFT)):
-                notes[note["uuid"]] = (note, line.startswith(_LEFT))
-        rows = parse_list(listed)
-        return tuple(_Seen(row, float(times.get(row.uuid, 0.0)), *notes.get(row.uuid, (None, False))) for row in rows)
+        return _seen_in(self._run(_LOOK, NOTES).stdout)
 
     def _find(self, name: str) -> _Seen:
         for seen in self._look():
@@ -481,6 +479,18 @@ class XenMonitor:
     def _last(self, name: str) -> str:
         said = self._run('cat "$1" 2>/dev/null || :', f"{CONSOLES}/guest-{name}.log").stdout
         return last_words(said)
+
+
+def _seen_in(said: str) -> tuple[_Seen, ...]:
+    """What `_LOOK` has found."""
+    listed, started, noted = said.split(f"{_MARK}\n")
+    times = dict(line.split() for line in started.splitlines() if len(line.split()) == 2)
+    notes = {}
+    for line in noted.splitlines():
+        if note := _note_in(line.removeprefix(_LEFT)):
+            notes[note["uuid"]] = (note, line.startswith(_LEFT))
+    rows = parse_list(listed)
+    return tuple(_Seen(row, float(times.get(row.uuid, 0.0)), *notes.get(row.uuid, (None, False))) for row in rows)
 
 
 def _note_in(line: str) -> dict[str, Any] | None:
