@@ -8,6 +8,9 @@ systemctl mask --quiet systemd-pstore.service systemd-random-seed.service system
     sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount \
     dev-hugepages.mount tmp.mount run-lock.mount
 
+# Done by the initramfs, or said on a kernel command line that no guest has.
+systemctl mask --quiet systemd-remount-fs.service systemd-network-generator.service
+
 # Housekeeping of a machine that lives for years.
 systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer \
     e2scrub_all.timer e2scrub_reap.service systemd-networkd-persistent-storage.service systemd-networkd-wait-online.service
