@@ -77,7 +77,7 @@ def base_disk(places: Places) -> Path:
 def by_hand(bench: Bench) -> Iterator[Callable[[], None]]:
     """The same guest with commands as a person would type them: a copy-on-write disk, a tap, linux.uml, ssh."""
     places = Places.of(bench.environment, uid=os.geteuid())
-    runtime = Host(places, Bus()).pack().runtime
+    runtime = Host(places, Bus()).uml_pack().runtime
     image = base_disk(places)
     machine = next(bench.state.glob("machines/*/identity.tar")).parent
     facts = json.loads((machine / "machine.json").read_text())
