@@ -14,6 +14,7 @@ import pytest
 
 from gridvisor.app.host import Host
 from gridvisor.app.site import snapshot as story
+from gridvisor.app.site import still as stillness
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.opening import keep_site_file, open_deployment
 from gridvisor.app.site.restoring import require_whole
@@ -56,6 +57,7 @@ class World:
         self.file.write_text(SITE)
         self.role("bash")
         self.host = Host(Places(folder / "cache", folder / "state"), Bus())
+        self.host.make_ready = lambda: False  # type: ignore[method-assign]
         self.image = folder / "cache/images/a1/root.img"
         self.image.parent.mkdir(parents=True)
         self.image.write_bytes(b"image")
@@ -118,7 +120,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr(story, "require_root", lambda: None)
     monkeypatch.setattr(story, "up", boot)
-    monkeypatch.setattr(story, "quiet", still)
+    monkeypatch.setattr(stillness, "quiet", still)
     monkeypatch.setattr(story, "_require_own_disks", lambda *_: None)
     monkeypatch.setattr(story, "Recipes", lambda _: SimpleNamespace(image=lambda _: SimpleNamespace(path=world.image)))
     return world
@@ -206,7 +208,7 @@ def test_one_guest_that_does_not_hold_still_leaves_nothing(world: World, monkeyp
         yield
         raise SystemSaidNo("'se' went on before all was copied.")
 
-    monkeypatch.setattr(story, "quiet", restless)
+    monkeypatch.setattr(stillness, "quiet", restless)
     with pytest.raises(SystemSaidNo):
         story.take_snapshot(world.site, "before")
     assert story.list_snapshots(world.site) == ()
@@ -221,7 +223,7 @@ def test_those_that_run_hold_still_whatever_the_file_says_by_now(world: World, m
         asked.extend(machine.name for machine in machines)
         yield
 
-    monkeypatch.setattr(story, "quiet", quiet)
+    monkeypatch.setattr(stillness, "quiet", quiet)
     world.domains.run("kiam.se")
     world.domains.run("kiam.mon")
     world.file.write_text("site: kiam\nmachines: {mon: }\n")
