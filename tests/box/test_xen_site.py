@@ -17,6 +17,7 @@ from home import Home
 pytestmark = [pytest.mark.box, pytest.mark.slow]
 
 UP_S = 900.0
+LEFT = "lvs --noheadings -o lv_name vg0; ls -R /var/lib/gridvisor/snapshots 2>/dev/null || :"
 SITE = """\
 site: one
 monitor: box
@@ -34,8 +35,9 @@ def site(box: Home) -> Iterator[Home]:
     box.ok("up", file, timeout_s=UP_S)
     yield box
     box.ok("destroy", "--yes", "one", timeout_s=UP_S)
-    left = box.ok("host", "box", "ssh", "--", "xl list; lvs vg0; ls /etc/xen /var/lib/gridvisor/domains; ip netns")
+    left = box.ok("host", "box", "ssh", "--", f"{LEFT}; xl list; ls /etc/xen /var/lib/gridvisor/domains; ip netns")
     assert "one" not in left
+    assert "gridvisor.snapshot." not in left
 
 
 def test_domain_list_is_what_xl_says(site: Home) -> None:
@@ -105,7 +107,6 @@ nohup sh -c 'count=0; trap "echo \\$count >/run/count" USR1; while :; do count=$
     >/dev/null 2>&1 </dev/null &
 echo $! >/run/counter
 """
-LEFT = "lvs --noheadings -o lv_name vg0; ls -R /var/lib/gridvisor/snapshots 2>/dev/null"
 
 
 def count_of(site: Home, pid: str) -> int:

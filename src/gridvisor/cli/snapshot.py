@@ -77,7 +77,10 @@ def restore(
 
 @app.command("list", epilog="Example: gridvisor snapshot list kiam-test")
 def list_(site: SiteArgument = None, output: OutputOption = Output.TEXT) -> None:
-    """List the snapshots of a site, oldest first; MEMORY counts the machines that are kept with it."""
+    """List the snapshots of a site, oldest first.
+
+    MEMORY counts the machines that are kept with what they had in memory.
+    """
     from gridvisor.app.site.opening import open_deployment
     from gridvisor.app.site.snapshot import list_snapshots
 

@@ -115,6 +115,8 @@ class Remembered:
             failed = self.memory.bring_back(snapshot.name, list(machines))
         for name, why in failed.items():
             bus.warn(f"It boots, and does not go on: {why}", where=machines[name].name)
+        # Connections of ours that were open, or are, mean nothing to a guest of another time, and it would not say so.
+        each(machines.values(), lambda machine: deployment.ssh(machine).stop())
         set_clocks(deployment.host, machines.keys() - failed.keys())
         rows = deployment.rows()
         for machine in machines.values():
