@@ -45,9 +45,7 @@ _LEFT = "left "  # before the note of a domain that nobody goes on creating
 _LOOK = f"""\
 within {XL_S} xl list -v
 echo '{_MARK}'
-for uuid in $(within {XL_S} xenstore-list /vm 2>/dev/null); do
-    echo "$uuid $(xenstore-read "/vm/$uuid/start_time" 2>/dev/null)"
-done
+within {XL_S} xenstore-ls -f /vm 2>/dev/null | sed -n 's#^/vm/\\([^/]*\\)/start_time = "\\(.*\\)"$#\\1 \\2#p'
 echo '{_MARK}'
 for note in "$1"/*.json; do
     [ -e "$note" ] || continue
