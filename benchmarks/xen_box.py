@@ -49,7 +49,7 @@ done
 ANSWER = """\
 for name; do
     nsenter "--net=/run/netns/$(cat "$name.namespace")" \\
-        socat -u "TCP:$(cat "$name.address"):22,retry=600,interval=1" STDOUT | head -c 4 | grep -q SSH-
+        socat -t 60 - "TCP:$(cat "$name.address"):22,retry=600,interval=1" </dev/null | grep -q SSH-
 done
 """
 REMOVE = """\
