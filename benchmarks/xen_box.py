@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gridvisor.core.places import Places
 
-ROUNDS = 3
+ROUNDS = 2
 AT_ONCE = 5
 MIB = 160
 VM1 = Path(__file__).parent.parent / "examples" / "vm1.cfg"
@@ -49,7 +49,7 @@ done
 ANSWER = """\
 for name; do
     nsenter "--net=/run/netns/$(cat "$name.namespace")" \\
-        socat -u "TCP:$(cat "$name.address"):22,retry=600,interval=1" STDOUT | head -c 4 | grep -q SSH-
+        socat -t 60 - "TCP:$(cat "$name.address"):22,retry=600,interval=1" </dev/null | grep -q SSH-
 done
 """
 REMOVE = """\

@@ -130,7 +130,7 @@ class Dom0:
         body = command.argv[2]
         if any(word in body for word in ("xl create", "xl restore", 'xl "$@"')):
             return checked(Result(command, 3, "", self._said, 0.0, self.name), check=check)
-        return Result(command, 0, self._looks if "xenstore-list /vm" in body else "", "", 0.0, self.name)
+        return Result(command, 0, self._looks if "xenstore-ls -f /vm" in body else "", "", 0.0, self.name)
 
 
 def _pack() -> XenPack:

@@ -37,8 +37,8 @@ def build(
     Running guests keep the kernel that they have; guests that are created later get the new one.
 
     For Xen there are two: packaged is Debian's, and trimmed one that is compiled of Debian's source for paravirtual
-    machines alone. It takes ten minutes, once; without KVM guests are then created and boot in a third of the time.
-    New boxes and guests use the kind that was built last.
+    machines alone. It takes ten to twenty minutes, once; without KVM guests are then created and boot in a third of
+    the time. New boxes and guests use the kind that was built last.
     """
     host = open_host(run="kernel-build")
     if xen is None:
