@@ -30,7 +30,7 @@ _MAKING = "gridvisor.making"  # on a volume that is not whole yet
 _GROUP, _BACKING = "gridvisor.group=", "gridvisor.image="
 _LVM_S, _COPY_S = 120.0, 600.0
 _FIELDS = "lv_name,lv_size,origin_size,lv_tags,lv_attr,pool_lv,origin,data_percent"
-_LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "${{group:-$1}}"'  # or what has just changed
+_LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "$group"'
 _SEGMENTS = """\
 pvs --segments --reportformat json --units b --nosuffix -o pv_name,pv_free,lv_name --select "vg_name = $1"
 """
@@ -290,7 +290,7 @@ class LvmPool:
         return Volume(self._group, name, self.path_of(name), seen.size_bytes, used_bytes, backing)
 
     def _lvs(self) -> tuple[_Seen, ...]:
-        return parse_lvs(self._run(_LIST, self._vg))
+        return parse_lvs(self._run(f"group=$1\n{_LIST}", self._vg))
 
     def _look(self) -> _Look:
         seen = self._lvs()

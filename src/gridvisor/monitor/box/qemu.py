@@ -24,8 +24,8 @@ STATE = "running"  # the tag of the snapshot that a box is resumed from
 DOM0_MIB = 512
 _JOB_S = 300.0
 # Xen would fill all memory with zeros, and make each page resident by that: 24 s for 8 GiB under emulation. The rest
-# is against faults of processors that an emulated one has not. Processors share a queue of Xen's usual scheduler, and
-# emulated ones spent half of their time waiting for its lock.
+# is against faults of processors that an emulated one has not. Of Xen's usual scheduler, credit2, processors share a
+# queue, for whose lock emulated ones wait long; credit has one for each.
 _XEN = "bootscrub=0 spec-ctrl=no xpti=no sched=credit console=com1 com1=115200,8n1"
 _LEAN = "mitigations=off init_on_alloc=0 apparmor=0 selinux=0 audit=0"  # without AppArmor, SELinux would be on
 _LINUX = f"console=hvc0 quiet loglevel=3 {_LEAN} gridvisor.root=vda gridvisor.modules=vdc"
