@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
-from gridvisor.storage.pool import Volume, checked_name
+from gridvisor.storage.pool import NewVolume, Volume, checked_name, made_singly
 
 
 class FakePool:
@@ -35,6 +35,10 @@ class FakePool:
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
         return self._put(name, image.stat().st_size, image)
+
+    def make(self, wanted: Sequence[NewVolume]) -> Sequence[Volume]:
+        """See VolumePool.make."""
+        return made_singly(self, wanted)
 
     def remove(self, name: str) -> None:
         """See VolumePool.remove."""
