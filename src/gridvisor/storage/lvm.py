@@ -56,8 +56,7 @@ while [ $# -gt 0 ]; do
     shift 4
 done
 """
-_READ_ONLY = 'lvchange -q --permission r "$1" >&2'
-_WHOLE = f'lvchange -q --deltag {_MAKING} --addtag {TAG} "$1" >&2'
+_WHOLE = f'lvchange -q ${{2:+--permission "$2"}} --deltag {_MAKING} --addtag {TAG} "$1" >&2'
 _REMOVE = 'lvremove -q --yes "$1" >&2'
 _COPY = 'dd if="$1" of="$2" bs=1M iflag=fullblock status=none conv="${3:+sparse,}fsync"'
 _LABEL = 'mke2fs -q -t ext4 -m 0 -E "$3" -L "$2" "$1"'
@@ -222,13 +221,12 @@ class LvmPool:
                     name = f"{_golden(image)}.{spot.name.rpartition('/')[2]}" if there else _golden(image)
                     self._lvcreate([_Piece(name, "", image.stat().st_size, (_MAKING,))], group, spot)
                     device = f"/dev/{self._vg}/{name}"
-                    with self._finishing(name):
+                    with self._finishing(name, permission="r"):
                         if there:
                             sparse = "yes" if group.pooled else ""
                             self._run(_COPY, f"/dev/{self._vg}/{there}", device, sparse, timeout_s=_COPY_S)
                         else:
                             self._filled(image, device, is_empty=group.pooled)
-                        self._run(_READ_ONLY, f"{self._vg}/{name}")
                     there = there or name
 
     def remove(self, name: str) -> None:
@@ -264,11 +262,11 @@ class LvmPool:
         return parse_sizes(self._run(_MAKE, self._vg, *group.where(spot), *words))
 
     @contextmanager
-    def _finishing(self, lv: str) -> Iterator[None]:
+    def _finishing(self, lv: str, *, permission: str = "") -> Iterator[None]:
         """After the body, the volume is whole. It goes when the body fails; when dom0 is lost, at the next try."""
         try:
             yield
-            self._run(_WHOLE, f"{self._vg}/{lv}")
+            self._run(_WHOLE, f"{self._vg}/{lv}", permission)
         except (Unreachable, TimedOut):
             raise
         except GridvisorError:
