@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gridvisor.core.places import Places
 
-ROUNDS = 2
+ROUNDS = 3
 AT_ONCE = 5
 MIB = 160
 VM1 = Path(__file__).parent.parent / "examples" / "vm1.cfg"

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TOOLS = ("lvs", "pvs", "lvcreate", "lvremove", "lvchange", "dd", "mke2fs")
+TOOLS = ("lvs", "pvs", "lvcreate", "lvremove", "lvchange", "blockdev", "dd", "mke2fs")
 MIB = 1 << 20
 
 _TOOL = """\
@@ -166,6 +166,11 @@ def _mke2fs(state: dict[str, Any], words: list[str]) -> None:
     state["lvs"][words[-1].removeprefix("/dev/vg0/")]["content"] = "empty ext4"
 
 
+def _blockdev(state: dict[str, Any], words: list[str]) -> str:
+    one = state["lvs"][words[-1].removeprefix("/dev/vg0/")]
+    return str(one["size"])
+
+
 def _lvs(state: dict[str, Any], words: list[str]) -> str:
     def row(name: str, one: dict[str, Any]) -> dict[str, str]:
         thick = not one["pool"]
@@ -200,6 +205,7 @@ _DOES = {
     "lvcreate": _lvcreate,
     "lvremove": _lvremove,
     "lvchange": _lvchange,
+    "blockdev": _blockdev,
     "dd": _dd,
     "mke2fs": _mke2fs,
 }

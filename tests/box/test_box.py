@@ -59,9 +59,13 @@ def test_nothing_of_it_gets_out(box: Home) -> None:
 
 
 def test_up_again_changes_nothing(box: Home) -> None:
-    before = status(box)
+    def facts() -> dict[str, object]:
+        """But for what its disks take: dom0 writes to them when it likes."""
+        return {**(status(box) or {}), "used_bytes": None}
+
+    before = facts()
     box.ok("host", "box", "up")
-    assert status(box) == before
+    assert facts() == before
     refused = box.run("host", "box", "up", "--memory", "8GiB")
     assert (refused.returncode, "stays what it is" in refused.stderr) == (2, True)
 

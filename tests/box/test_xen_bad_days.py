@@ -175,7 +175,7 @@ class HangingXl:
         self._target.put(source, destination, timeout_s=timeout_s)
 
 
-@pytest.mark.parametrize(("verb", "shown"), [("list", "xl list -v"), ("create", "xl create -q /etc/xen/a.cfg")])
+@pytest.mark.parametrize(("verb", "shown"), [("domid", "xl domid a"), ("create", "xl create -q /etc/xen/a.cfg")])
 def test_an_xl_that_hangs_is_ended_and_named(bench: XenBench, tmp_path: Path, verb: str, shown: str) -> None:
     assert isinstance(bench.target, Ssh)
     hanging = XenMonitor(HangingXl(bench.target, verb, patience_s=15), bench.monitor._pack)  # type: ignore[arg-type]

@@ -69,6 +69,7 @@ def test_a_created_domain_is_listed_as_it_was_asked_for(bench: Bench) -> None:
     assert [row.name for row in ours(bench.monitor)] == ["a"]
     assert (made.name, made.memory_mib, made.state) == ("a", bench.guest_mib, State.RUNNING)
     assert bench.monitor.guest("a").domain.name == "a"
+    assert [(row.name, guest) for row, guest in bench.monitor.guests()] == [("a", bench.monitor.guest("a"))]
 
 
 def test_ids_are_never_used_again(bench: Bench) -> None:

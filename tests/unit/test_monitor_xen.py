@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gridvisor.cli.table import xl_list
-from gridvisor.core.errors import Refused, TimedOut, ToolOutput
+from gridvisor.core.errors import Refused, SystemSaidNo, TimedOut, ToolOutput
 from gridvisor.domain.config import read_config
 from gridvisor.domain.model import Domain, OnEnd, Vif
 from gridvisor.kernel.xen import XenPack
@@ -138,13 +138,14 @@ def _pack() -> XenPack:
 
 
 def test_nobody_elses_domain_is_touched() -> None:
-    monitor = XenMonitor(Dom0(list=(DATA / "list-v-4.20.txt").read_text()), _pack)  # type: ignore[arg-type]
+    dom0 = Dom0(list=(DATA / "list-v-4.20.txt").read_text(), said='Domain with name "t1" already exists')
+    monitor = XenMonitor(dom0, _pack)  # type: ignore[arg-type]
     for name in ("Domain-0", "t1"):
         for verb in (monitor.destroy, monitor.shutdown, monitor.reboot, monitor.pause, monitor.unpause, monitor.guest):
             with pytest.raises(Refused, match="not touched"):
                 verb(name)
     with pytest.raises(Refused, match="'t1' exists"):
-        monitor.create(Guest(Domain("t1"), ()))
+        monitor.create(Guest(Domain("t1"), (Attachment(VolumeUse.ROOT, Path("/dev/vg0/t1-disk"), writable=True),)))
 
 
 # The whole of what `xl create -q` said, and what we make of it. What no file holds was printed by 4.17.7.
@@ -193,6 +194,32 @@ def test_a_failure_without_a_known_reason_names_the_command() -> None:
 def test_a_tool_that_hangs_is_named() -> None:
     with pytest.raises(TimedOut, match=r"(?s)on 'dom0' had not ended after 45 s.*\n    xl list -v$"):
         _create_where_xl_says("gridvisor: not ended within 45 s: xl list -v\n")
+
+
+def test_a_dom0_that_lacks_what_guests_need_is_brought_it() -> None:
+    """Its name is asked for by the command that creates: looking before would cost each create a second."""
+    dom0 = Bare(list=HEAD)
+    monitor = XenMonitor(dom0, _pack)  # type: ignore[arg-type]
+    with pytest.raises(SystemSaidNo, match="'a' ended as soon as it was created"):
+        monitor.create(Guest(Domain("a"), (Attachment(VolumeUse.ROOT, Path("/dev/vg0/a-disk"), writable=True),)))
+    assert dom0.brought == {"/var/lib/gridvisor/kernels/0/vmlinux": "vmlinux"}
+
+
+class Bare(Dom0):
+    """One that has no kernel at first, and where every guest ends at once."""
+
+    def __init__(self, *, list: str) -> None:
+        super().__init__(list=list)
+        self.brought: dict[str, str] = {}
+
+    def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
+        if "xl create" not in command.argv[2]:
+            return super().run(command, timeout_s=timeout_s, check=check)
+        kernel = next(word for word in command.argv[-2].split() if word.endswith("/vmlinux"))
+        return Result(command, 0, self._looks if kernel in self.brought else f"{kernel}\n", "", 0.0, self.name)
+
+    def put(self, source: Path, destination: str, *, timeout_s: float) -> None:
+        self.brought[destination] = source.name
 
 
 def _create_where_xl_says(said: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.run.command import Command, CommandFailed, Result
 from gridvisor.run.target import checked
-from gridvisor.storage.lvm import LvmPool, parse_lvs, parse_segments
+from gridvisor.storage.lvm import LvmPool, parse_lvs, parse_segments, parse_sizes
 from gridvisor.storage.placement import Spot
 
 DATA = Path(__file__).parent.parent / "data" / "lvm"
@@ -28,6 +28,12 @@ def test_what_cannot_be_read_is_told(said: str) -> None:
         parse_lvs(said)
 
 
+def test_a_device_without_a_size_is_told() -> None:
+    assert parse_sizes("4194304\n512\n") == [4 << 20, 512]
+    with pytest.raises(ToolOutput, match="is no size: 'none"):
+        parse_sizes("none\n")
+
+
 class Dom0:
     """A dom0 with the volume group vg0, empty and without a thin pool. A script that has the word `fails` in it does so
     as `said`."""
@@ -44,9 +50,11 @@ class Dom0:
         self.scripts.append(body.split()[0])
         if self._fails in body:
             return checked(Result(command, 5, "", self._said, 0.0, self.name), check=check)
-        said = (
-            (DATA / "pvs-segments-2.03.31.json").read_text() if body.startswith("pvs") else '{"report": [{"lv": []}]}'
-        )
+        said = '{"report": [{"lv": []}]}' if body.startswith("lvs") else ""
+        if body.startswith("pvs"):
+            said = (DATA / "pvs-segments-2.03.31.json").read_text()
+        elif "blockdev" in body:
+            said = "4194304\n"
         return Result(command, 0, said, "", 0.0, self.name)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
 
@@ -58,9 +59,12 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
     domain = wish.domain
     bus = host.bus
     wanted = wanted_volumes(domain, lvm=isinstance(host.network, Dom0Network))
-    there = volumes_there(wanted, host.pool)
-    has = host.room()
-    _refuse_what_does_not_fit(wish, wanted, there, has, host)
+    with ThreadPoolExecutor() as looking:  # to a dom0 that is far, or emulated, it is the way there that takes long
+        volumes_seen = looking.submit(volumes_there, wanted, host.pool)
+        room_seen = looking.submit(host.room)
+        rows_seen = looking.submit(host.monitor.list)
+    there, has, rows = volumes_seen.result(), room_seen.result(), rows_seen.result()
+    _refuse_what_does_not_fit(wish, wanted, there, has, rows, host)
     with bus.step("kernel pack", where=domain.name):
         pack = host.pack()
     with bus.step("image", where=domain.name):
@@ -69,7 +73,8 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
         check_disk(missing_bytes(wanted, there, image.path.stat().st_size if image else 0), has=has)
     with bus.step("volumes", where=domain.name):
         volumes = attach(wanted, there, host.pool, image)
-        _refuse_shared(volumes, host)
+        if any(volume.file or volume.label in there for volume in wanted):  # what was only made now, nobody uses
+            _refuse_shared(volumes, host)
     with bus.step("identity", where=domain.name):
         machine = host.machines.settle(domain, host.network.subnet)
         identity_id = _write_identity(domain, machine, volumes, host)
@@ -98,11 +103,10 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
 
 
 def _refuse_what_does_not_fit(
-    wish: Wish, wanted: tuple[WantedVolume, ...], volumes: There, has: Room, host: Host
+    wish: Wish, wanted: tuple[WantedVolume, ...], volumes: There, has: Room, rows: Sequence[DomainRow], host: Host
 ) -> None:
     """Everything that can be known to be wrong before the first thing is made."""
     domain = wish.domain
-    rows = host.monitor.list()
     there = next((row for row in rows if row.name == domain.name and row.state is not State.CRASHED), None)
     if there is not None:
         what = f"it is {there.state}" if there.ours else "gridvisor did not make it"

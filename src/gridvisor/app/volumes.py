@@ -12,7 +12,7 @@ from gridvisor.domain.model import Disk, DiskFormat, Domain
 from gridvisor.image.inspect import require_ext4
 from gridvisor.image.store import Image
 from gridvisor.monitor.protocol import Attachment, Monitor, State, VolumeUse
-from gridvisor.storage.pool import NoSuchVolume, Volume, VolumePool
+from gridvisor.storage.pool import NewVolume, NoSuchVolume, Volume, VolumePool
 
 SWAP_BYTES = 256 << 20  # a swap volume that the configuration names and nobody has made yet
 
@@ -117,17 +117,25 @@ def _require(wanted: WantedVolume, there: There) -> None:
 
 def attach(wanted: Sequence[WantedVolume], there: There, pools: Pools, image: Image | None) -> tuple[Attachment, ...]:
     """The volumes, made where they are missing: the root as a clone of `image`, swap empty."""
-    return tuple(_attach(volume, there, pools, image) for volume in wanted)
+    require_volumes(wanted, there)
+    missing: dict[str, list[NewVolume]] = {}
+    for volume in wanted:
+        if volume.file is None and volume.label not in there:
+            missing.setdefault(volume.group or "", []).append(_new(volume, image))
+    made = {volume.label: volume for group, new in missing.items() for volume in pools(group).make(new)}
+    return tuple(_attachment(volume, {**there, **made}) for volume in wanted)
 
 
-def _attach(wanted: WantedVolume, there: There, pools: Pools, image: Image | None) -> Attachment:
+def _new(wanted: WantedVolume, image: Image | None) -> NewVolume:
+    if wanted.use is VolumeUse.SWAP:
+        return NewVolume(wanted.name or "", size_bytes=SWAP_BYTES)
+    return NewVolume(wanted.name or "", _needed(image))
+
+
+def _attachment(wanted: WantedVolume, there: There) -> Attachment:
     if wanted.file is not None:
         return Attachment(wanted.use, wanted.file, wanted.disk.writable)
-    _require(wanted, there)
-    volume = there.get(wanted.label)
-    if volume is None:
-        pool, name = pools(wanted.group or ""), wanted.name or ""
-        volume = pool.create(name, SWAP_BYTES) if wanted.use is VolumeUse.SWAP else pool.clone(name, _needed(image))
+    volume = there[wanted.label]
     # A clone is always written to, if only by UML when it makes the file; the guest's own mount obeys the mode.
     writable = wanted.disk.writable or volume.backing is not None
     return Attachment(wanted.use, volume.path, writable, volume.backing)

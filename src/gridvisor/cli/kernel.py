@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from gridvisor.cli.context import open_host
-
-
-class Kernel(StrEnum):
-    """The kernels that guests on Xen may boot with; the values are those of kernel.xen.Kind."""
-
-    PACKAGED = "packaged"
-    TRIMMED = "trimmed"
-
+from gridvisor.kernel.pack import Kind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +21,7 @@ app = typer.Typer(
 def build(
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask the mirror for a newer kernel now.")] = False,
     xen: Annotated[
-        Kernel | None, typer.Option("--xen", help="The kernel for guests and boxes on Xen, and of which kind.")
+        Kind | None, typer.Option("--xen", help="The kernel for guests and boxes on Xen, and of which kind.")
     ] = None,
 ) -> None:
     """Build the kernel pack, if it is not there, and print its id.
@@ -37,17 +29,15 @@ def build(
     Running guests keep the kernel that they have; guests that are created later get the new one.
 
     For Xen there are two: packaged is Debian's, and trimmed one that is compiled of Debian's source for paravirtual
-    machines alone. It takes ten to twenty minutes, once; without KVM guests are then created and boot in a third of
-    the time. New boxes and guests use the kind that was built last.
+    machines alone. That takes some twenty minutes, once; without KVM, boxes and guests then boot in two thirds of the
+    time. New ones have the kind that was built last.
     """
     host = open_host(run="kernel-build")
     if xen is None:
         pack = host.uml_pack(refresh=refresh)
         typer.echo(f"{pack.id}  {pack.version}  {pack.mode}")
         return
-    from gridvisor.kernel.xen import Kind, xen_pack
+    from gridvisor.kernel.xen import xen_pack
 
-    chosen = xen_pack(
-        host.places, host.bus, target=host.target, mirror_uri=host.mirror_uri, refresh=refresh, kind=Kind(xen)
-    )
+    chosen = xen_pack(host.places, host.bus, target=host.target, mirror_uri=host.mirror_uri, refresh=refresh, kind=xen)
     typer.echo(f"{chosen.id}  {chosen.version}  {xen}")

@@ -16,6 +16,13 @@ class Pack(Protocol):
         """An ext4 image of what belongs on /lib/modules, to be attached read-only."""
 
 
+class Kind(StrEnum):
+    """Who has compiled the kernel of a pack for Xen: Debian for all machines, or we for paravirtual ones."""
+
+    PACKAGED = "packaged"
+    TRIMMED = "trimmed"
+
+
 class Mode(StrEnum):
     """How a User-Mode Linux kernel catches the system calls of its processes."""
 

@@ -28,7 +28,7 @@ _TIMEOUT_S = 7200
 
 
 def compiled(places: Places, bus: Bus, *, package: str, source: Candidate, mirror: Mirror, target: Target) -> Kernel:
-    """The kernel of that source package; compiled in ten to twenty minutes of two processors, and kept for other packs.
+    """The kernel of that source package; compiled in some twenty minutes of two processors, and kept for other packs.
 
     The caller holds the lock of kernel packs. Raises CommandFailed with what the compiler said last.
     """

@@ -13,7 +13,6 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from gridvisor.core.errors import Refused, ToolOutput
@@ -21,6 +20,7 @@ from gridvisor.core.events import Bus
 from gridvisor.core.files import locked, write_whole
 from gridvisor.core.places import Places
 from gridvisor.kernel.making import INIT, Kernel, make_initramfs, make_modules
+from gridvisor.kernel.pack import Kind
 from gridvisor.kernel.packaged import unpacked
 from gridvisor.kernel.trimmed import CONFIG, compiled
 from gridvisor.package.apt import Apt, Candidate
@@ -34,13 +34,6 @@ _FORMAT = 4
 _TIMEOUT_S = 300
 # Front ends of Xen, and of virtio for a Xen host in QEMU; what they need comes with them.
 _DRIVERS = ("xen-blkfront", "xen-netfront", "virtio_blk", "virtio_net", "ext4", "crc32c_generic")
-
-
-class Kind(StrEnum):
-    """Who has compiled a kernel: Debian for all machines, or we for paravirtual ones."""
-
-    PACKAGED = "packaged"
-    TRIMMED = "trimmed"
 
 
 # The package that depends on the newest one of its kind, and how that one is called.

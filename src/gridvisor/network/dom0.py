@@ -34,7 +34,7 @@ _PATIENCE_S = 40
 # than the guest did that was waited for.
 _AGAIN = f"retry={_PATIENCE_S // 2},interval=1"
 BOOT = "/var/lib/gridvisor/networks"  # scripts for a dom0 to run when it boots, before it creates guests again
-# What is there stays; what a killed run left half made is finished. Four words for each bridge.
+# What is there stays; what a killed run left half made is finished. Four words for each bridge; its leg joins it last.
 _NETWORK = """\
 PATH=$PATH:/usr/sbin:/sbin
 namespace=$1
@@ -44,7 +44,7 @@ shift
 while [ $# -gt 0 ]; do
     bridge=$1 leg=$2 name=$3 address=$4
     shift 4
-    [ ! -e "/sys/class/net/$leg/master" ] || continue  # which is done last
+    [ ! -e "/sys/class/net/$leg/master" ] || continue
     if ! ip link show dev "$bridge" >/dev/null 2>&1; then
         ip link add "$bridge" type bridge
         [ ! -d /proc/sys/net/ipv6 ] || echo 1 >"/proc/sys/net/ipv6/conf/$bridge/disable_ipv6"

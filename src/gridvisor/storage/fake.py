@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
-from gridvisor.storage.pool import Saving, Volume, checked_name
+from gridvisor.storage.pool import NewVolume, Saving, Volume, checked_name, made_singly
 
 
 class FakePool:
@@ -37,6 +37,10 @@ class FakePool:
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
         return self._put(name, image.stat().st_size, image)
+
+    def make(self, wanted: Sequence[NewVolume]) -> Sequence[Volume]:
+        """See VolumePool.make."""
+        return made_singly(self, wanted)
 
     def remove(self, name: str) -> None:
         """See VolumePool.remove."""

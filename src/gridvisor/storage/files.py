@@ -21,7 +21,7 @@ from gridvisor.core.places import Places
 from gridvisor.core.units import format_size
 from gridvisor.run.command import Command
 from gridvisor.run.local import Local
-from gridvisor.storage.pool import NAME, Saving, Volume, checked_name
+from gridvisor.storage.pool import NAME, NewVolume, Saving, Volume, checked_name, made_singly
 
 _WORK = ".work-"
 _MKE2FS_S = 300.0
@@ -65,6 +65,10 @@ class FilePool:
     def clone(self, name: str, image: Path) -> Volume:
         """See VolumePool.clone."""
         return self._make(name, image.stat().st_size, image)
+
+    def make(self, wanted: Sequence[NewVolume]) -> Sequence[Volume]:
+        """See VolumePool.make."""
+        return made_singly(self, wanted)
 
     def remove(self, name: str) -> None:
         """See VolumePool.remove."""

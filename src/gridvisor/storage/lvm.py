@@ -30,7 +30,7 @@ from gridvisor.run.command import CommandFailed, Unreachable, script
 from gridvisor.run.target import Target
 from gridvisor.storage.filling import Fill
 from gridvisor.storage.placement import Spot, spot_for
-from gridvisor.storage.pool import Saving, Volume, checked_name
+from gridvisor.storage.pool import NewVolume, Saving, Volume, checked_name
 
 TAG = "gridvisor"
 _MAKING = "gridvisor.making"  # on a volume that is not whole yet
@@ -40,36 +40,33 @@ _RECORD = "volume.json"  # in the folder of a saved volume
 _THIN_ROOM = 64 << 20  # without which guests that write would soon wait for somebody to enlarge the thin pool
 _LVM_S, _COPY_S = 120.0, 600.0
 _FIELDS = "lv_name,lv_size,origin_size,lv_tags,lv_attr,pool_lv,origin,data_percent"
-_LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "${{group:-$1}}"'  # or what has just changed
+_LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "$1"'
 _SEGMENTS = """\
 pvs --segments --reportformat json --units b --nosuffix -o pv_name,pv_free,lv_name --select "vg_name = $1"
 """
-# With the tag of what is being made, so that a killed run's volume is known for what it is, and replaced.
-_NEW = """\
-group=$1 name=$2 size=$3 pool=$4 disk=$5
-shift 5
-for tag; do
-    set -- "$@" --addtag "$tag"
-    shift
+# Four words for each volume: its name, what it is a snapshot of or nothing, its size or that of its changes, and tags.
+# How large it is then is told: LVM gives whole extents.
+_MAKE = """\
+set -f
+group=$1 pool=$2 disk=$3
+shift 3
+while [ $# -gt 0 ]; do
+    options="--yes --name $1" golden=$2 size=$3 device=/dev/$group/$1
+    for tag in $4; do
+        options="$options --addtag $tag"
+    done
+    [ -n "$golden" ] && options="$options --snapshot --permission rw" || options="$options --wipesignatures n"
+    case ${pool:+thin}${golden:+snapshot} in
+        thinsnapshot) lvcreate -q $options --setactivationskip n "$group/$golden" ;;
+        snapshot) lvcreate -q $options --size "${size}b" "$group/$golden" $disk ;;
+        thin) lvcreate -q $options --virtualsize "${size}b" --thinpool "$pool" "$group" ;;
+        *) lvcreate -q $options --size "${size}b" "$group" $disk ;;
+    esac >&2
+    blockdev --getsize64 "$device"
+    shift 4
 done
-set -- --yes --wipesignatures n --name "$name" "$@"
-if [ -n "$pool" ]; then
-    lvcreate -q "$@" --virtualsize "${size}b" --thinpool "$pool" "$group" >&2
-else
-    lvcreate -q "$@" --size "${size}b" "$group" $disk >&2
-fi
 """
-_CLONE = f"""\
-group=$1 name=$2 golden=$3 size=$4 pool=$5 disk=$6 mine=$7 backing=$8
-set -- --yes --snapshot --name "$name" --permission rw --addtag {TAG} --addtag "$mine" --addtag "$backing"
-if [ -n "$pool" ]; then
-    lvcreate -q "$@" --setactivationskip n "$group/$golden" >&2
-else
-    lvcreate -q "$@" --size "${{size}}b" "$group/$golden" $disk >&2
-fi
-"""
-_READ_ONLY = 'lvchange -q --permission r "$1" >&2'
-_WHOLE = f'lvchange -q --deltag {_MAKING} --addtag {TAG} "$1" >&2'
+_WHOLE = f'lvchange -q ${{2:+--permission "$2"}} --deltag {_MAKING} --addtag {TAG} "$1" >&2'
 # Four words for each volume; of thin ones only. They are not activated, as lvmthin(7) has it, save those of guests.
 _SAVE = f"""\
 group=$1 mine=$2
@@ -144,9 +141,20 @@ class _Look:
         """The spot for lvcreate(8): the name of a thin pool, and of a physical volume; one of them is empty."""
         return (spot.name, "") if self.pooled else ("", spot.name)
 
-    def reads_zeros(self, spot: Spot) -> bool:
-        """Whether a new volume there holds zeros: a thin pool says so in the 8th of lvs(8)'s attributes."""
-        return self.pooled and any(one.name == spot.name and one.attributes[7:8] == "z" for one in self.seen)
+    def reads_zeros(self, lv: str) -> bool:
+        """Whether a new volume holds zeros: its thin pool says so in the 8th of lvs(8)'s attributes."""
+        pool = next((one.pool for one in self.seen if one.name == lv), "")
+        return any(one.name == pool and one.attributes[7:8] == "z" for one in self.seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A logical volume that is to be made: a snapshot of `golden` with room for so many bytes of changes, or empty."""
+
+    lv: str
+    golden: str
+    room_bytes: int
+    tags: tuple[str, ...]
 
 
 class LvmPool:
@@ -179,17 +187,63 @@ class LvmPool:
 
     def create(self, name: str, size_bytes: int, *, label: str | None = None) -> Volume:
         """See VolumePool.create."""
+        return self.make([NewVolume(name, size_bytes=size_bytes, label=label)])[0]
+
+    def clone(self, name: str, image: Path) -> Volume:
+        """See VolumePool.clone."""
+        return self.make([NewVolume(name, image)])[0]
+
+    def make(self, wanted: Sequence[NewVolume]) -> Sequence[Volume]:
+        """See VolumePool.make: on one spot, with one look at the group."""
+        while (made := self._made(wanted)) is None:
+            for image in {one.image for one in wanted if one.image}:
+                self.bring(image)
+        return tuple(
+            volume if one.label is None else self._labelled(one.name, one.label)
+            for one, volume in zip(wanted, made, strict=True)
+        )
+
+    def _made(self, wanted: Sequence[NewVolume]) -> Sequence[Volume] | None:
+        """The volumes, if the spot where they belong has their images. What is to hold a file system is not whole yet.
+
+        None other is placed meanwhile: machines that are made side by side would all go where it was the emptiest.
+        """
+        for one in wanted:
+            checked_name(one.name)
+        with locked(self._locks / f"{self._vg}.placing.lock"):
+            group = self._look()
+            for one in wanted:
+                self._require_new(one.name, group.seen)
+            spot = spot_for(self._name(wanted[0].name), sum(_room(one) for one in wanted), group.spots)
+            pieces = []
+            for one in wanted:
+                golden = "" if one.image is None else group.golden(one.image, spot)
+                if golden is None:
+                    return None
+                pieces.append(_Piece(self._name(one.name), golden, _room(one), self._tags(one)))
+            sizes = self._lvcreate(pieces, group, spot)
+        return [
+            Volume(
+                self._group, one.name, self.path_of(one.name), size, 0 if group.pooled or one.image else size, one.image
+            )
+            for one, size in zip(wanted, sizes, strict=True)
+        ]
+
+    def _labelled(self, name: str, label: str) -> Volume:
         lv = self._name(name)
-        with self._placing() as group:
-            self._require_new(name, group.seen)
-            spot = spot_for(lv, size_bytes, group.spots)
-            tag = TAG if label is None else _MAKING
-            said = self._make(lv, size_bytes, group, spot, tag, f"{_GROUP}{self._group}")
-        if label is None:
-            return self._required(name, said)
         with self._finishing(lv):
-            self._run(_LABEL, str(self.path_of(name)), label, _ZEROS if group.reads_zeros(spot) else _ANYTHING)
-        return self._required(name)
+            zeros = _ZEROS if self._look().reads_zeros(lv) else _ANYTHING
+            self._run(_LABEL, str(self.path_of(name)), label, zeros)
+        volume = self.find(name)
+        if volume is None:
+            raise ToolOutput(f"LVM made '{self._vg}/{self._name(name)}', and does not show it.")
+        return volume
+
+    def _tags(self, one: NewVolume) -> tuple[str, ...]:
+        mine = f"{_GROUP}{self._group}"
+        if one.image is not None:
+            return (TAG, mine, f"{_BACKING}{quote(str(one.image), safe='/').replace('%', '#')}")
+        return (TAG if one.label is None else _MAKING, mine)
 
     def bring(self, image: Path) -> None:
         """See VolumePool.bring: to every spot, the first time from here, and from one spot to the others."""
@@ -199,47 +253,15 @@ class LvmPool:
             for spot in group.spots:
                 if group.golden(image, spot) is None:
                     name = f"{_golden(image)}.{spot.name.rpartition('/')[2]}" if there else _golden(image)
-                    self._make(name, image.stat().st_size, group, spot, _MAKING)
+                    self._lvcreate([_Piece(name, "", image.stat().st_size, (_MAKING,))], group, spot)
                     device = f"/dev/{self._vg}/{name}"
-                    with self._finishing(name):
+                    with self._finishing(name, permission="r"):
                         if there:
                             sparse = "yes" if group.pooled else ""
                             self._run(_COPY, f"/dev/{self._vg}/{there}", device, sparse, timeout_s=_COPY_S)
                         else:
                             self._filled(image, device, is_empty=group.pooled)
-                        self._run(_READ_ONLY, f"{self._vg}/{name}")
                     there = there or name
-
-    def clone(self, name: str, image: Path) -> Volume:
-        """See VolumePool.clone."""
-        while (said := self._cloned(name, image)) is None:
-            self.bring(image)
-        return self._required(name, said)
-
-    def _cloned(self, name: str, image: Path) -> str | None:
-        """Make the clone, if the spot where it belongs has the image; what `_LIST` says then."""
-        size_bytes = image.stat().st_size
-        # Of a snapshot outside of a thin pool, what is written is all that it takes: no more than the image and what
-        # LVM notes of each piece.
-        room = size_bytes + size_bytes // 64 + (8 << 20)
-        tags = (f"{_GROUP}{self._group}", f"{_BACKING}{quote(str(image), safe='/').replace('%', '#')}")
-        with self._placing() as group:
-            self._require_new(name, group.seen)
-            spot = spot_for(self._name(name), room, group.spots)
-            golden = group.golden(image, spot)
-            if golden is None:
-                return None
-            words = (self._vg, self._name(name), golden, str(room), *group.where(spot), *tags)
-            return self._run(f"{_CLONE}{_LIST}", *words)
-
-    @contextmanager
-    def _placing(self) -> Iterator[_Look]:
-        """The group as it is, which no other command of this machine changes meanwhile.
-
-        Machines that are made side by side would all go to the spot that was the emptiest before.
-        """
-        with locked(self._locks / f"{self._vg}.placing.lock"):
-            yield self._look()
 
     def remove(self, name: str) -> None:
         """See VolumePool.remove."""
@@ -350,22 +372,23 @@ class LvmPool:
     def _name(self, name: str) -> str:
         return checked_name(name) if self._group == self._vg else f"{self._group}.{checked_name(name)}"
 
-    def _make(self, lv: str, size_bytes: int, group: _Look, spot: Spot, *tags: str) -> str:
-        """A new logical volume of that name and tags, in place of one that was never finished; what `_LIST` says then.
-
-        See `_finishing`.
-        """
-        if any(one.name == lv and _MAKING in one.tags for one in group.seen):
+    def _lvcreate(self, pieces: Sequence[_Piece], group: _Look, spot: Spot) -> Sequence[int]:
+        """New logical volumes, in place of some that were never finished (see `_finishing`); how large each is."""
+        for lv in {one.lv for one in pieces} & {one.name for one in group.seen if _MAKING in one.tags}:
             self._run(_REMOVE, f"{self._vg}/{lv}")
-        size = str(-(-size_bytes // 512) * 512)
-        return self._run(f"{_NEW}{_LIST}", self._vg, lv, size, *group.where(spot), *tags)
+        words = [
+            word
+            for one in pieces
+            for word in (one.lv, one.golden, str(-(-one.room_bytes // 512) * 512), " ".join(one.tags))
+        ]
+        return parse_sizes(self._run(_MAKE, self._vg, *group.where(spot), *words))
 
     @contextmanager
-    def _finishing(self, lv: str) -> Iterator[None]:
+    def _finishing(self, lv: str, *, permission: str = "") -> Iterator[None]:
         """After the body, the volume is whole. It goes when the body fails; when dom0 is lost, at the next try."""
         try:
             yield
-            self._run(_WHOLE, f"{self._vg}/{lv}")
+            self._run(_WHOLE, f"{self._vg}/{lv}", permission)
         except (Unreachable, TimedOut):
             raise
         except GridvisorError:
@@ -421,18 +444,10 @@ class LvmPool:
     def _copy(self, one: _Seen, lv: str, disk: Spot | None, tags: Sequence[str]) -> None:
         """A new volume of that name and those tags, outside of thin pools, with what `one` has."""
         where = disk.name if disk else ""
-        self._run(_NEW, self._vg, lv, str(one.size_bytes), "", where, _MAKING, *(tag for tag in tags if tag))
+        words = (lv, "", str(one.size_bytes), " ".join((_MAKING, *tags)))
+        self._run(_MAKE, self._vg, "", where, *words)
         with self._finishing(lv):
             self._run(_COPY_NOW, f"/dev/{self._vg}/{one.name}", f"/dev/{self._vg}/{lv}", timeout_s=_COPY_S)
-
-    def _required(self, name: str, said: str | None = None) -> Volume:
-        """A volume that has just been made, by what `_LIST` has said since."""
-        volume = next(
-            (one for one in self._mine(self._lvs() if said is None else parse_lvs(said)) if one.name == name), None
-        )
-        if volume is None:
-            raise ToolOutput(f"LVM made '{self._vg}/{self._name(name)}', and does not show it.")
-        return volume
 
     def _volume(self, seen: _Seen, by_name: Mapping[str, _Seen]) -> Volume:
         name = seen.name if self._group == self._vg else seen.name.removeprefix(f"{self._group}.")
@@ -508,6 +523,23 @@ def _tag(seen: _Seen, prefix: str) -> str | None:
 def _backing_tag(seen: _Seen) -> str:
     told = _tag(seen, _BACKING)
     return "" if told is None else f"{_BACKING}{told}"
+
+
+def parse_sizes(said: str) -> Sequence[int]:
+    """The bytes that `blockdev --getsize64` said of several devices. Raises ToolOutput for what is no number."""
+    try:
+        return [int(line) for line in said.splitlines()]
+    except ValueError as error:
+        raise ToolOutput(f"What blockdev says is no size: {said[:400]!r}") from error
+
+
+def _room(one: NewVolume) -> int:
+    """What it may take of the group. Of a snapshot outside of a thin pool, what is written is all that it takes: no
+    more than the image, and what LVM notes of each piece."""
+    if one.image is None:
+        return one.size_bytes
+    size_bytes = one.image.stat().st_size
+    return size_bytes + size_bytes // 64 + (8 << 20)
 
 
 def _golden(image: Path) -> str:

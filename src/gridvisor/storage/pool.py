@@ -42,6 +42,19 @@ class Saving:
     beside_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class NewVolume:
+    """A volume that is to be made: one that begins as a copy of `image`, or an empty one of `size_bytes`.
+
+    With `label`, an empty one holds an ext4 of that label.
+    """
+
+    name: str
+    image: Path | None = None
+    size_bytes: int = 0
+    label: str | None = None
+
+
 class NoSuchVolume(Refused):
     """No volume of that name is in the pool."""
 
@@ -66,6 +79,9 @@ class VolumePool(Protocol):
 
     def clone(self, name: str, image: Path) -> Volume:
         """A new volume that begins as a copy of `image`, which must not change as long as the volume is there."""
+
+    def make(self, wanted: Sequence[NewVolume]) -> Sequence[Volume]:
+        """The volumes of one machine, in one go where that is quicker; see `create` and `clone`."""
 
     def remove(self, name: str) -> None:
         """Remove a volume of ours; absent is fine, one that is not ours is Refused."""
@@ -97,3 +113,11 @@ def checked_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise Refused(f"'{name}' is not a name for a volume or a group: letters, digits and '+ _ . -' are.")
     return name
+
+
+def made_singly(pool: VolumePool, wanted: Sequence[NewVolume]) -> Sequence[Volume]:
+    """What `make` does where nothing is gained by making volumes together."""
+    return tuple(
+        pool.create(one.name, one.size_bytes, label=one.label) if one.image is None else pool.clone(one.name, one.image)
+        for one in wanted
+    )

@@ -29,6 +29,7 @@ from gridvisor.image.store import Image
 from gridvisor.kernel.pack import Pack
 from gridvisor.monitor.protocol import State, VolumeUse
 from gridvisor.site.machine import Machine
+from gridvisor.storage.pool import NewVolume
 
 BOOTING = {Act.CREATE, Act.RESTORE, Act.REPLACE}
 _LOOKS = 32  # machines that are looked at, at once
@@ -191,16 +192,19 @@ class _Work:
         """Make the volumes that are missing; a root of another image makes way."""
         pool = self.deployment.pool
         found = {volume.name: volume for volume in pool.list()}
+        missing = []
         for volume in site_volumes(machine):
             there = found.get(volume.name)
             if there is not None and volume.use is VolumeUse.ROOT and there.backing != image.path:
                 pool.remove(volume.name)
                 there = None
             if there is None and volume.use is VolumeUse.ROOT:
-                pool.clone(volume.name, image.path)
+                missing.append(NewVolume(volume.name, image.path))
             elif there is None:
                 label = volume.label if volume.use is VolumeUse.DATA else None
-                pool.create(volume.name, volume.size_mib << 20, label=label)
+                missing.append(NewVolume(volume.name, size_bytes=volume.size_mib << 20, label=label))
+        if missing:
+            pool.make(missing)
 
     def _change(self, machine: Machine) -> None:
         deployment = self.deployment

@@ -24,8 +24,8 @@ STATE = "running"  # the tag of the snapshot that a box is resumed from
 DOM0_MIB = 512
 _JOB_S = 300.0
 # Xen would fill all memory with zeros, and make each page resident by that: 24 s for 8 GiB under emulation. The rest
-# is against faults of processors that an emulated one has not. Processors share a queue of Xen's usual scheduler, and
-# emulated ones spent half of their time waiting for its lock.
+# is against faults of processors that an emulated one has not. Of Xen's usual scheduler, credit2, processors share a
+# queue, for whose lock emulated ones wait long; credit has one for each.
 _XEN = "bootscrub=0 spec-ctrl=no xpti=no sched=credit console=com1 com1=115200,8n1"
 _LEAN = "mitigations=off init_on_alloc=0 apparmor=0 selinux=0 audit=0"  # without AppArmor, SELinux would be on
 _LINUX = f"console=hvc0 quiet loglevel=3 {_LEAN} gridvisor.root=vda gridvisor.modules=vdc"
@@ -53,7 +53,7 @@ def argv(hardware: Hardware, pack: XenPack, *, identity_id: str, port: int, resu
     Its network is restricted (qemu(1), -netdev user): nothing gets out, and nothing but ssh in. A box that is resumed
     must be given the same hardware as when it was kept.
     """
-    cpu = "host" if hardware.accelerator == "kvm" else "qemu64"
+    cpu = "host" if hardware.accelerator == "kvm" else "qemu64,+rdrand"
     xen = f"dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus={hardware.cpus} {_XEN}"
     linux = f"{_LINUX} gridvisor.identity=vdb:{identity_id}"
     return (

@@ -56,14 +56,6 @@ for note in "$1"/*.json; do
     printf '%s\\n' "$told"
 done
 """
-# Of these files those that are not there; a box has its kernel pack as a disk, without having been brought it.
-_MISSING = """\
-mkdir -p "$1" "$2"
-shift 2
-for file; do
-    [ -e "$file" ] || echo "$file"
-done
-"""
 _FORGET = """\
 name=$1 config=$2 note=$3 notes=$4
 [ -e "$note" ] || exit 0
@@ -106,11 +98,24 @@ mv "$2.part" "$2"
 """
 # Nothing is left of a domain that could not be created: Xen removes it, we remove its files. The note tells that it is
 # being made, until it is: a domain that was left half made when its maker was killed is ours, and makes way.
+# The files that it needs are brought before; of those that are not there it tells the names, and does nothing else.
 _CREATE = f"""\
-config=$1 note=$3 name=$5 uuid=$6
+config=$1 note=$3 name=$5 uuid=$6 needs=$7
 notes=${{note%/*}} identity=${{note%/*}}/$uuid.identity
+mkdir -p "$notes"
+missing=$(for file in $needs; do [ -e "$file" ] || echo "$file"; done)
+[ -z "$missing" ] || {{ echo "$missing"; exit 0; }}
 exec 9>"/run/lock/gridvisor-$name"
 flock -w {_XL_CREATE_S} 9 || {{ echo "another command is creating \\"$name\\"" >&2; exit 1; }}
+end() {{
+    destroy_half "$1"
+    detach "$notes/$1.identity"
+    rm -f "$notes/$1.identity"
+}}
+earlier='' told=''
+[ ! -e "$note" ] || earlier=$(uuid_in "$note")
+[ ! -e "$note" ] || IFS= read -r told <"$note" || :
+case $told in '{{"making"'*) end "$earlier" ;; esac
 if there "$name"; then
     echo "Domain with name \\"$name\\" already exists" >&2
     exit 1
@@ -122,14 +127,13 @@ fi
 fail() {{
     status=$?
     trap - EXIT
-    destroy_half "$uuid"
-    detach "$identity"
-    rm -f "$config" "$config.new" "$note" "$note.new" "$identity"
+    end "$uuid"
+    rm -f "$config" "$config.new" "$note" "$note.new"
     exit $status
 }}
 trap fail EXIT
 # What an earlier domain of that name was told went with it only if it was destroyed.
-[ ! -e "$note" ] || rm -f "$notes/$(uuid_in "$note").identity"
+[ -z "$earlier" ] || rm -f "$notes/$earlier.identity"
 printf '%s' "$4" >"$note.new"
 mv "$note.new" "$note"
 printf '%s' "$2" >"$config.new"
@@ -138,7 +142,7 @@ mv "$config.new" "$config"
 # xenconsoled appends; what an earlier domain of that name said is kept beside.
 log={CONSOLES}/guest-$name.log
 [ ! -e "$log" ] || mv "$log" "$log.old"
-shift 6
+shift 7
 # Without the lock: xl leaves a process behind that lives as long as the domain, and the domain may be renamed.
 within {_XL_CREATE_S} xl create -q "$@" >&2 9>&-
 sed -i 's/^{{"making": true, /{{/' "$note"
@@ -188,26 +192,39 @@ class XenMonitor:
         self._pack = pack
         self._parameters = parameters
         self._keys = keys
-        self._delivered = False
 
     def list(self) -> Sequence[DomainRow]:
         """See Monitor.list; with domains that are not ours, dom0 among them."""
         return [_row(seen) for seen in self._look()]
 
     def create(self, guest: Guest, *, paused: bool = False) -> DomainRow:
-        """See Monitor.create."""
+        """See Monitor.create. dom0 is looked at before only when it says no: a look takes it a second."""
         name = guest.domain.name
-        self._make_way(name)
-        self._deliver()
-        id = str(uuid.uuid4())
-        note = json.dumps({"making": True, "name": name, "uuid": id, "guest": record_of(guest)})
-        files = (_config(name), self._configured(guest, id), _note(name), note, name, id)
-        identity = next((one.path.read_bytes() for one in guest.volumes if one.use is VolumeUse.IDENTITY), b"")
-        words = ("-p", _config(name)) if paused else (_config(name),)
         try:
-            said = self._run(_CREATE, *files, *words, stdin=identity, timeout_s=_CREATE_S).stdout
+            return self._created(guest, paused=paused)
+        except CommandFailed as error:
+            if _TAKEN not in error.result.stderr:
+                raise why_not(name, error.result) from error
+        self._make_way(name)
+        try:
+            return self._created(guest, paused=paused)
         except CommandFailed as error:
             raise why_not(name, error.result) from error
+
+    def _created(self, guest: Guest, *, paused: bool) -> DomainRow:
+        name, id = guest.domain.name, str(uuid.uuid4())
+        note = json.dumps({"making": True, "name": name, "uuid": id, "guest": record_of(guest)})
+        files = (_config(name), self._configured(guest, id), _note(name), note, name, id, " ".join(self._needs()))
+        identity = next((one.path.read_bytes() for one in guest.volumes if one.use is VolumeUse.IDENTITY), b"")
+        words = ("-p", _config(name)) if paused else (_config(name),)
+
+        def create() -> str:
+            return self._run(_CREATE, *files, *words, stdin=identity, timeout_s=_CREATE_S).stdout
+
+        said = create()
+        if _MARK not in said:
+            self._bring(said.splitlines())
+            said = create()
         for seen in _seen_in(said):
             if seen.name == name:
                 return _row(seen)
@@ -379,23 +396,23 @@ class XenMonitor:
     def _kernels(self) -> str:
         return f"{KERNELS}/{self._pack().id}"
 
-    def _deliver(self) -> None:
-        """See that the kernel pack is in dom0, and what our guests' disks need."""
-        if self._delivered:
-            return
+    def _needs(self) -> dict[str, Path]:
+        """What every guest needs in dom0, the kernel pack among it; a box has that as a disk, and is brought none."""
         pack, folder = self._pack(), self._kernels
-        wanted = {
+        return {
             f"{folder}/vmlinux": pack.kernel,
             f"{folder}/initramfs": pack.initramfs,
             f"{folder}/modules.img": pack.modules,
             f"{SCRIPTS}/{_DISK_SCRIPT}": _DISK,
         }
-        missing = self._run(_MISSING, folder, NOTES, *wanted).stdout.splitlines()
+
+    def _bring(self, missing: Sequence[str]) -> None:
+        needs = self._needs()
+        self._run('mkdir -p "$1"', self._kernels)
         for path in missing:
-            self._target.put(wanted[path], path, timeout_s=_PUT_S)
+            self._target.put(needs[path], path, timeout_s=_PUT_S)
         if f"{SCRIPTS}/{_DISK_SCRIPT}" in missing:
             self._run('chmod 755 "$1"', f"{SCRIPTS}/{_DISK_SCRIPT}")
-        self._delivered = True
 
     def _configured(self, guest: Guest, id: str) -> str:
         """The domain's file for xl, with paths as they are in dom0."""
@@ -458,6 +475,7 @@ _NOT_SAVED = {
     "Can't open restore file": "there is no such file in dom0",
     "wrong magic number": "it is not a domain that was saved",
 }
+_TAKEN = "already exists"  # of "Domain with name ... already exists", by xl and by us
 # What xl says, and what it means; the first that fits.
 _REASONS = (
     (r'Domain with name "[^"]*" already exists', "its name is taken", "gridvisor domain list"),
