@@ -74,7 +74,7 @@ def test_without_enough_memory_nothing_is_made(bench: XenBench, tmp_path: Path) 
         with pytest.raises(Refused, match="not enough free memory"):
             bench.monitor.create(big)
         assert left(bench) == []
-    small = replace(guest, domain=replace(guest.domain, memory_mib=64))
+    small = replace(guest, domain=replace(guest.domain, memory_mib=16))
     with pytest.raises(Refused, match="less than its kernel takes"):
         bench.monitor.create(small)
 

@@ -53,6 +53,7 @@ def argv(hardware: Hardware, pack: XenPack, *, identity_id: str, port: int, resu
     Its network is restricted (qemu(1), -netdev user): nothing gets out, and nothing but ssh in. A box that is resumed
     must be given the same hardware as when it was kept.
     """
+    # Without rdrand, dom0 and each guest wait two to three seconds for the kernel's first random numbers.
     cpu = "host" if hardware.accelerator == "kvm" else "qemu64,+rdrand"
     xen = f"dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus={hardware.cpus} {_XEN}"
     linux = f"{_LINUX} gridvisor.identity=vdb:{identity_id}"

@@ -93,6 +93,7 @@ fi
 rm -f "$config" "$note"
 """
 _SAVE = f"""\
+[ ! -e "$2" ] || {{ echo there; exit; }}
 within {XL_SAVE_S} xl save "$1" "$2.part" >&2 || {{ status=$?; rm -f "$2.part"; exit $status; }}
 mv "$2.part" "$2"
 """
@@ -297,9 +298,8 @@ class XenMonitor:
         Raises Refused when the file is there.
         """
         self._require_running(name)
-        if self._run('[ ! -e "$1" ] || echo there', file).stdout:
+        if self._run(_SAVE, name, file, timeout_s=_PUT_S).stdout:
             raise Refused(f"There is a file '{file}' in dom0 already.", hint="another name, or remove it")
-        self._run(_SAVE, name, file, timeout_s=_PUT_S)
 
     def restore(self, file: str) -> None:
         """Let the domain that was saved in that file go on."""

@@ -88,7 +88,7 @@ chmod 755 $scan
 
 # As long as a program runs that has closed its standard error, A-REX does nothing but ask whether something came from it
 # (RunPump::Pump in Run_unix.cpp of ARC 7.0 knows no POLLHUP). CEinfo.pl writes to a file instead, and is run every few
-# seconds: that took half of the machine's processor. So it has its first standard error open beside.
+# seconds: that took a third of an emulated machine's processor. So it has its first standard error open beside.
 info=/usr/share/arc/CEinfo.pl
 dpkg-divert --quiet --local --rename --divert $info.distrib $info
 cat >$info <<'EOF'
