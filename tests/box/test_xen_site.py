@@ -17,6 +17,7 @@ from home import Home
 pytestmark = [pytest.mark.box, pytest.mark.slow]
 
 UP_S = 900.0
+LEFT = "lvs --noheadings -o lv_name vg0; ls -R /var/lib/gridvisor/snapshots 2>/dev/null || :"
 SITE = """\
 site: one
 monitor: box
@@ -34,8 +35,9 @@ def site(box: Home) -> Iterator[Home]:
     box.ok("up", file, timeout_s=UP_S)
     yield box
     box.ok("destroy", "--yes", "one", timeout_s=UP_S)
-    left = box.ok("host", "box", "ssh", "--", "xl list; lvs vg0; ls /etc/xen /var/lib/gridvisor/domains; ip netns")
+    left = box.ok("host", "box", "ssh", "--", f"{LEFT}; xl list; ls /etc/xen /var/lib/gridvisor/domains; ip netns")
     assert "one" not in left
+    assert "gridvisor.snapshot." not in left
 
 
 def test_domain_list_is_what_xl_says(site: Home) -> None:
@@ -97,6 +99,75 @@ def test_a_domain_is_saved_with_its_memory_and_goes_on(site: Home) -> None:
     assert off_by_s(site) < 5
     refused = site.run(*verbs, "save", "one.se", "/root/se.save")
     assert (refused.returncode, "already" in refused.stderr) == (2, True)
+
+
+# Counts in its own memory, and writes nothing but when it is asked to.
+COUNTER = """\
+nohup sh -c 'count=0; trap "echo \\$count >/run/count" USR1; while :; do count=$((count + 1)); sleep 0.2; done' \\
+    >/dev/null 2>&1 </dev/null &
+echo $! >/run/counter
+"""
+
+
+def count_of(site: Home, pid: str) -> int:
+    """What the process with that id has counted to."""
+    ask = f"rm -f /run/count; kill -USR1 {pid}; until [ -s /run/count ]; do sleep 0.1; done; cat /run/count"
+    return int(site.ok("ssh", "-s", "one", "se", "--", ask, timeout_s=60))
+
+
+def test_a_snapshot_has_its_memory_and_its_disks_of_one_moment(site: Home) -> None:
+    def guest(command: str) -> str:
+        return site.ok("ssh", "-s", "one", "se", "--", command, timeout_s=60)
+
+    guest("echo before >/root/mark; sync")
+    guest(COUNTER)
+    pid = guest("cat /run/counter").strip()
+    boot_id = guest("cat /proc/sys/kernel/random/boot_id")
+    site.ok("snapshot", "one", "before", timeout_s=UP_S)
+    at_take = count_of(site, pid)
+    row = site.ok("domain", "--monitor", "box", "list")
+    assert " --p" not in row, "none stays paused"
+
+    guest("echo after >/root/mark; sync")
+    time.sleep(20)
+    late = count_of(site, pid)
+    assert late > at_take
+    guest(f"kill {pid}")
+    for _ in range(2):  # as often as one likes
+        site.ok("snapshot", "restore", "one", "before", timeout_s=UP_S)
+        assert off_by_s(site) < 5
+        assert guest("cat /root/mark") == "before\n"
+        assert guest("cat /run/counter").strip() == pid
+        assert guest("cat /proc/sys/kernel/random/boot_id") == boot_id, "it did not boot"
+        first = count_of(site, pid)
+        time.sleep(2)
+        assert first < count_of(site, pid)
+    assert guest("systemctl is-active xrootd@se").strip() == "active"
+    assert "boot" not in site.run("up", "one", timeout_s=UP_S).stderr
+    # Its file system is whole, as it is in memory and on the disk.
+    guest("echo 3 >/proc/sys/vm/drop_caches; dd if=/root/mark iflag=direct 2>/dev/null | grep -q before")
+    assert "EXT4-fs error" not in guest("dmesg")
+
+    assert site.ok("snapshot", "list", "one").splitlines()[1].split()[:1] == ["before"]
+    assert "gridvisor.snapshot." in site.ok("host", "box", "ssh", "--", LEFT)
+    site.ok("snapshot", "rm", "one", "before", timeout_s=UP_S)
+    left = site.ok("host", "box", "ssh", "--", LEFT)
+    assert "gridvisor.snapshot." not in left
+    assert ".save" not in left
+
+
+def test_a_snapshot_that_is_killed_leaves_no_guest_paused(site: Home) -> None:
+    for after_s in (2, 6, 12):
+        taking = site.start("snapshot", "one", "half")
+        time.sleep(after_s)
+        taking.kill()
+        taking.wait()
+        eventually(lambda: site.run("ssh", "-s", "one", "se", "--", "true").returncode == 0, seconds=120)
+        if "half" in site.ok("snapshot", "list", "one"):
+            site.ok("snapshot", "rm", "one", "half", timeout_s=UP_S)
+    site.ok("snapshot", "one", "whole", timeout_s=UP_S)
+    site.ok("snapshot", "rm", "one", "whole", timeout_s=UP_S)
+    assert "gridvisor.snapshot." not in site.ok("host", "box", "ssh", "--", LEFT)
 
 
 def test_memory_and_processors_can_be_changed(site: Home) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from fake_lvm import FakeLvm
 from gridvisor.app.box import box_of
 from gridvisor.app.host import Host
 from gridvisor.core.errors import Refused
 from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
 from gridvisor.run.command import script
+from gridvisor.run.local import Local
 from gridvisor.run.target import Target
 from gridvisor.storage.fake import FakePool
 from gridvisor.storage.files import FilePool
@@ -37,16 +40,25 @@ class Bench:
     params=[
         "fake",
         "files",
+        "lvm-of-words",
         pytest.param("lvm-thin", marks=pytest.mark.box),
         pytest.param("lvm-thick", marks=[pytest.mark.box, pytest.mark.slow]),
     ]
 )
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     if request.param == "fake":
         yield Bench(FakePool(tmp_path, "vg0"), lambda name: FakePool(tmp_path, name))
     elif request.param == "files":
         places = Places(tmp_path / "cache", tmp_path / "state")
         yield Bench(FilePool(places, "vg0"), lambda name: FilePool(places, name))
+    elif request.param == "lvm-of-words":
+        lvm = FakeLvm(tmp_path, thin=True)
+        monkeypatch.setenv("PATH", f"{lvm.bin}:{os.environ['PATH']}")
+
+        def words(group: str) -> LvmPool:
+            return LvmPool(Local(), "vg0", group, fill=lvm.fill, locks=tmp_path / "locks")
+
+        yield Bench(words("site.one"), words)
     else:
         dom0 = box_of(Host(request.getfixturevalue("box").places, Bus())).dom0
         vg = "vg0" if request.param == "lvm-thin" else _group_without_thin_pool(dom0)
@@ -165,3 +177,35 @@ def test_an_image_that_is_not_there_makes_no_volume(pool: VolumePool, tmp_path: 
     with pytest.raises(FileNotFoundError):
         pool.clone("a", tmp_path / "none.img")
     assert list(pool.list()) == []
+
+
+def test_saved_volumes_are_no_volumes_of_the_group_and_come_back_as_they_were(
+    bench: Bench, image: Path, tmp_path: Path
+) -> None:
+    pool = bench.pool
+    pool.clone("a-disk", image)
+    pool.create("a-data", 4 * MIB)
+    names = ("a-disk", "a-data")
+    assert pool.saving(names).copied_bytes >= 0
+    before = [(one.name, one.size_bytes, one.backing, one.path) for one in pool.list()]
+    (tmp_path / "kept").mkdir()
+    pool.save({name: tmp_path / "kept" / name for name in names})
+    (tmp_path / "kept").rename(tmp_path / "named")
+    folders = {name: tmp_path / "named" / name for name in names}
+    for _ in range(2):
+        assert [(one.name, one.size_bytes, one.backing, one.path) for one in pool.list()] == before
+        pool.remove("a-data")
+        pool.load(folders)
+    pool.clear(folders.values())
+    pool.load(folders)
+    assert [(one.name, one.size_bytes, one.backing, one.path) for one in pool.list()] == before
+    pool.clear(())
+
+
+def test_a_volume_does_not_become_another(pool: VolumePool, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        pool.create(name, 4 * MIB)
+    pool.save({name: tmp_path / f"kept-{name}" for name in ("a", "b")})
+    with pytest.raises(Refused, match="must not become"):
+        pool.load({"a": tmp_path / "kept-b", "b": tmp_path / "kept-a"})
+    pool.clear(())

@@ -94,18 +94,18 @@ def test_a_volume_comes_back_as_it_was_saved(places: Places, tmp_path: Path) -> 
     pool = FilePool(places, "site.kiam")
     volume = pool.create("se-data", 1 << 30)
     volume.path.write_bytes(b"first")
-    pool.save("se-data", tmp_path / "kept")
+    pool.save({"se-data": tmp_path / "kept"})
     volume.path.write_bytes(b"second")
-    pool.load("se-data", tmp_path / "kept")
+    pool.load({"se-data": tmp_path / "kept"})
     assert volume.path.read_bytes() == b"first"
     pool.remove("se-data")
-    pool.load("se-data", tmp_path / "kept")
+    pool.load({"se-data": tmp_path / "kept"})
     assert volume.path.read_bytes() == b"first"
 
 
 def test_holes_of_a_volume_are_not_filled(places: Places, tmp_path: Path) -> None:
     pool = FilePool(places, "site.kiam")
     pool.create("se-data", 1 << 30)
-    pool.save("se-data", tmp_path / "kept")
+    pool.save({"se-data": tmp_path / "kept"})
     kept = (tmp_path / "kept/data/disk").stat()
     assert (kept.st_size, kept.st_blocks) == (1 << 30, 0)

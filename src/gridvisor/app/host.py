@@ -17,7 +17,7 @@ from gridvisor.core.places import Places
 from gridvisor.image.store import ImageStore
 from gridvisor.kernel.pack import KernelPack, Pack
 from gridvisor.kernel.uml import uml_pack
-from gridvisor.monitor.protocol import Monitor
+from gridvisor.monitor.protocol import Memory, Monitor
 from gridvisor.monitor.uml.monitor import UmlMonitor
 from gridvisor.network.dom0 import Dom0Network
 from gridvisor.network.namespace import HostNetwork
@@ -64,6 +64,10 @@ class Host:
     def pool(self, group: str) -> VolumePool:
         """The volumes of that group."""
         return FilePool(self.places, group)
+
+    def memory(self, group: str) -> Memory | None:
+        """The memory of guests, kept for snapshots of that group; None where the monitor cannot keep it."""
+        return None
 
     def groups(self) -> Sequence[str]:
         """The groups that have volumes."""

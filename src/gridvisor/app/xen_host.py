@@ -20,6 +20,7 @@ from gridvisor.monitor.box.accelerator import TCG
 from gridvisor.monitor.box.box import Box
 from gridvisor.monitor.box.qemu import GUEST_KEYS, GUEST_PARAMETERS
 from gridvisor.monitor.protocol import Monitor
+from gridvisor.monitor.xen.memory import XenMemory
 from gridvisor.monitor.xen.monitor import XenMonitor
 from gridvisor.network.dom0 import Dom0Network
 from gridvisor.run.local import Local
@@ -97,6 +98,10 @@ class XenHost(Host):
 
         vg = GROUP if group.startswith(SITE_GROUP) else group
         return LvmPool(self.dom0, vg, group, fill=fill, locks=self.places.state / "locks")
+
+    def memory(self, group: str) -> XenMemory:
+        """See Host.memory."""
+        return XenMemory(self.dom0, group)
 
     def groups(self) -> Sequence[str]:
         """See Host.groups; of domains that are of no site."""

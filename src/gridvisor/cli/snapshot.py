@@ -48,7 +48,8 @@ NewName = Annotated[str, typer.Argument(metavar="NAME", help="What it is to be c
 def take(site: Site, name: NewName) -> None:
     """Keep the site as it is now.
 
-    Machines that run hold still together for some seconds while what they have on their disks is copied.
+    Machines that run stand still together while what they have on their disks is kept, and on Xen what they have in
+    memory.
     """
     from gridvisor.app.site.opening import open_deployment
     from gridvisor.app.site.snapshot import take_snapshot
@@ -65,8 +66,8 @@ def restore(
 ) -> None:
     """Bring the site back to what it was.
 
-    All its machines boot with the disks that they had, until their services answer. What they have written since is
-    lost, without asking. Keys and certificates stay as they are.
+    Its machines boot with the disks that they had, or on Xen go on with the memory that they had, until their services
+    answer. What they have written since is lost, without asking. Keys and certificates stay as they are.
     """
     from gridvisor.app.site.opening import open_deployment
     from gridvisor.app.site.snapshot import restore_snapshot
@@ -76,7 +77,10 @@ def restore(
 
 @app.command("list", epilog="Example: gridvisor snapshot list kiam-test")
 def list_(site: SiteArgument = None, output: OutputOption = Output.TEXT) -> None:
-    """List the snapshots of a site, oldest first."""
+    """List the snapshots of a site, oldest first.
+
+    MEMORY counts the machines that are kept with what they had in memory.
+    """
     from gridvisor.app.site.opening import open_deployment
     from gridvisor.app.site.snapshot import list_snapshots
 
@@ -89,11 +93,12 @@ def list_(site: SiteArgument = None, output: OutputOption = Output.TEXT) -> None
             one.name,
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.at_s)),
             str(len(one.machine_ids)),
+            str(len(one.with_memory)),
             format_size(one.used_bytes),
         )
         for one in found
     ]
-    typer.echo(columns(("SNAPSHOT", "TAKEN", "MACHINES", "SIZE"), rows, right="MACHINES SIZE"))
+    typer.echo(columns(("SNAPSHOT", "TAKEN", "MACHINES", "MEMORY", "SIZE"), rows, right="MACHINES MEMORY SIZE"))
 
 
 @app.command(epilog="Example: gridvisor snapshot rm kiam-test before")

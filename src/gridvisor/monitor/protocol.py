@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -150,6 +151,29 @@ class Monitor(Protocol):
 
     def console_log(self, name: str) -> bytes:
         """All that the console of a domain has said."""
+
+
+class Memory(Protocol):
+    """What guests of one group have in memory, kept for snapshots, by the names of these. Not every monitor can."""
+
+    def require_room(self, domains: Sequence[DomainRow]) -> int:
+        """How many bytes keeping these takes. Raises Refused, with the sum, when there is no room for them."""
+
+    def hold(self, snapshot: str, domains: Sequence[str], *, longest_s: float) -> AbstractContextManager[None]:
+        """Keep the memory of these domains, which run, and have them paused for the time of the body.
+
+        They go on when we end, however we do, and after `longest_s` of the body at most: SystemSaidNo is raised then,
+        as what was done meanwhile is of no use.
+        """
+
+    def bring_back(self, snapshot: str, domains: Sequence[str]) -> Mapping[str, str]:
+        """Let these domains, of which none is there, go on from where `hold` has kept them; all at one moment.
+
+        Gives back those that cannot, each with why. Of such a one nothing is left.
+        """
+
+    def clear(self, snapshots: Collection[str]) -> None:
+        """Remove all that is kept but for these snapshots, once nobody keeps or brings back anything any more."""
 
 
 @dataclass(frozen=True, slots=True)

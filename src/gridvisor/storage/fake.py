@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
-from gridvisor.storage.pool import NewVolume, Volume, checked_name, made_singly
+from gridvisor.storage.pool import NewVolume, Saving, Volume, checked_name, made_singly
 
 
 class FakePool:
@@ -16,6 +17,7 @@ class FakePool:
         self._group = checked_name(group)
         self._folder = folder
         self._volumes: dict[str, Volume] = {}
+        self._saved: list[Volume] = []
 
     def list(self) -> Sequence[Volume]:
         """See VolumePool.list."""
@@ -47,6 +49,28 @@ class FakePool:
     def path_of(self, name: str) -> Path:
         """See VolumePool.path_of."""
         return self._folder / self._group / name
+
+    def saving(self, names: Collection[str]) -> Saving:
+        """See VolumePool.saving."""
+        return Saving(0, 0)
+
+    def save(self, folders: Mapping[str, Path]) -> None:
+        """See VolumePool.save."""
+        for name, folder in folders.items():
+            folder.mkdir()
+            (folder / "volume.json").write_text(json.dumps({"name": name, "number": len(self._saved)}))
+            self._saved.append(self._volumes[name])
+
+    def load(self, folders: Mapping[str, Path]) -> None:
+        """See VolumePool.load."""
+        for name, folder in folders.items():
+            saved = self._saved[json.loads((folder / "volume.json").read_text())["number"]]
+            if saved.name != name:
+                raise Refused(f"'{folder}' has the volume '{saved.name}', which '{name}' must not become.")
+            self._volumes[name] = saved
+
+    def clear(self, folders: Collection[Path]) -> None:
+        """See VolumePool.clear."""
 
     def _put(self, name: str, size_bytes: int, backing: Path | None) -> Volume:
         if self.find(name) is not None:

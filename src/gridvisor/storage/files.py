@@ -10,21 +10,23 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import locked
+from gridvisor.core.parallel import each
 from gridvisor.core.places import Places
 from gridvisor.core.units import format_size
 from gridvisor.run.command import Command
 from gridvisor.run.local import Local
-from gridvisor.storage.pool import NAME, NewVolume, Volume, checked_name, made_singly
+from gridvisor.storage.pool import NAME, NewVolume, Saving, Volume, checked_name, made_singly
 
 _WORK = ".work-"
 _MKE2FS_S = 300.0
 _COPY_S = 1800.0
+_COPIES = 4  # at once
 
 
 class FilePool:
@@ -78,26 +80,28 @@ class FilePool:
                 raise Refused(f"'{folder}' is not a volume that gridvisor made; it is left alone.")
             folder.rename(work / name)
 
-    def save(self, name: str, folder: Path) -> None:
-        """Copy the volume, to which nobody writes now, into the new `folder`: of a clone, the differences alone.
+    def saving(self, names: Collection[str]) -> Saving:
+        """See VolumePool.saving: of a clone, the differences, or nothing where the file system can share blocks."""
+        return Saving(sum(volume.used_bytes for volume in self.list() if volume.name in names), 0)
 
-        A file system that can shares the blocks, so that nothing is copied.
-        """
-        _copy(self._folder / checked_name(name), folder)
+    def save(self, folders: Mapping[str, Path]) -> None:
+        """See VolumePool.save: they are copied into the folders."""
+        each(folders, lambda name: _copy(self._folder / checked_name(name), folders[name]), workers=_COPIES)
 
-    def load(self, name: str, folder: Path) -> None:
-        """Make the volume what `save` has put in `folder`; what it was is gone. Nobody may have it open.
+    def load(self, folders: Mapping[str, Path]) -> None:
+        """See VolumePool.load."""
+        for name, folder in folders.items():
+            own = self._folder / checked_name(name)
+            if (of := json.loads((folder / "volume.json").read_text()).get("name", name)) != name:
+                raise Refused(f"'{folder}' has the volume '{of}', which '{self._group}/{name}' must not become.")
+            with self._work() as work:
+                _copy(folder, work / "new")
+                if own.exists():
+                    own.rename(work / "old")
+                (work / "new").rename(own)
 
-        Refused when it is another volume that lies there.
-        """
-        own = self._folder / checked_name(name)
-        if (of := json.loads((folder / "volume.json").read_text()).get("name", name)) != name:
-            raise Refused(f"'{folder}' has the volume '{of}', which '{self._group}/{name}' must not become.")
-        with self._work() as work:
-            _copy(folder, work / "new")
-            if own.exists():
-                own.rename(work / "old")
-            (work / "new").rename(own)
+    def clear(self, folders: Collection[Path]) -> None:
+        """See VolumePool.clear: all of it is in the folders."""
 
     def path_of(self, name: str) -> Path:
         """Where the bytes of a volume of that name are, or would be."""

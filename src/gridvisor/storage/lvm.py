@@ -5,29 +5,39 @@ A volume `name` of the volume group itself is the logical volume `name`; one of 
 one (lvmthin(7)), else on a physical volume. A clone is a snapshot of the golden volume of its spot, which holds the
 image, is read-only, and is named by the image's id; outside of a thin pool it has room for all of it. What is ours has
 the tag `gridvisor`; nothing else is ever removed.
+
+A volume is saved as a thin snapshot of it, which takes nothing until somebody writes, and is not active; outside of a
+thin pool, as a copy on the same disk. It is called `gridvisor.snapshot.TOKEN.name`, says by its tags whose it is, and
+is no volume of the group: `list` does not show it. The folder on this machine has its name.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+import secrets
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from gridvisor.core.errors import GridvisorError, Refused, TimedOut, ToolOutput
-from gridvisor.core.files import locked
+from gridvisor.core.files import locked, write_whole
+from gridvisor.core.units import counted, format_size
 from gridvisor.run.command import CommandFailed, Unreachable, script
 from gridvisor.run.target import Target
 from gridvisor.storage.filling import Fill
 from gridvisor.storage.placement import Spot, spot_for
-from gridvisor.storage.pool import NewVolume, Volume, checked_name
+from gridvisor.storage.pool import NewVolume, Saving, Volume, checked_name
 
 TAG = "gridvisor"
 _MAKING = "gridvisor.making"  # on a volume that is not whole yet
 _GROUP, _BACKING = "gridvisor.group=", "gridvisor.image="
+_SAVED, _OF = "gridvisor.snapshot-of=", "gridvisor.volume="  # the group, and the volume there, that was saved
+_RECORD = "volume.json"  # in the folder of a saved volume
+_THIN_ROOM = 64 << 20  # without which guests that write would soon wait for somebody to enlarge the thin pool
 _LVM_S, _COPY_S = 120.0, 600.0
 _FIELDS = "lv_name,lv_size,origin_size,lv_tags,lv_attr,pool_lv,origin,data_percent"
 _LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "$1"'
@@ -57,8 +67,30 @@ while [ $# -gt 0 ]; do
 done
 """
 _WHOLE = f'lvchange -q ${{2:+--permission "$2"}} --deltag {_MAKING} --addtag {TAG} "$1" >&2'
-_REMOVE = 'lvremove -q --yes "$1" >&2'
+# Four words for each volume; of thin ones only. They are not activated, as lvmthin(7) has it, save those of guests.
+_SAVE = f"""\
+group=$1 mine=$2
+shift 2
+while [ $# -gt 0 ]; do
+    lvcreate -q --yes --snapshot --name "$2" --permission r --setactivationskip y --addtag {TAG} --addtag "$mine" \\
+        --addtag "$3" ${{4:+--addtag "$4"}} "$group/$1" >&2
+    shift 4
+done
+"""
+_LOAD = f"""\
+group=$1 mine=$2
+shift 2
+while [ $# -gt 0 ]; do
+    [ -z "$3" ] || lvremove -q --yes "$group/$2" >&2
+    lvcreate -q --yes --snapshot --name "$2" --permission rw --setactivationskip n --addtag {TAG} --addtag "$mine" \\
+        ${{4:+--addtag "$4"}} "$group/$1" >&2
+    shift 4
+done
+"""
+_REMOVE = 'lvremove -q --yes "$@" >&2'
 _COPY = 'dd if="$1" of="$2" bs=1M iflag=fullblock status=none conv="${3:+sparse,}fsync"'
+# Past the page cache of dom0, which does not see what guests write.
+_COPY_NOW = 'dd if="$1" of="$2" bs=1M iflag=fullblock,direct oflag=direct status=none conv=fsync'
 _LABEL = 'mke2fs -q -t ext4 -m 0 -E "$3" -L "$2" "$1"'
 # By lvcreate(8) of a group and of a thin pool, and by dd(1) and mke2fs(8) to a thin pool that fills up under them.
 _NO_ROOM = re.compile(
@@ -140,10 +172,12 @@ class LvmPool:
 
     def list(self) -> Sequence[Volume]:
         """See VolumePool.list."""
-        seen = self._lvs()
+        return self._mine(self._lvs())
+
+    def _mine(self, seen: Sequence[_Seen]) -> tuple[Volume, ...]:
         mine = {TAG, f"{_GROUP}{self._group}"}
-        golden = {one.name: one for one in seen}
-        found = (self._volume(one, golden.get(one.origin)) for one in seen if mine <= set(one.tags))
+        by_name = {one.name: one for one in seen}
+        found = (self._volume(one, by_name) for one in seen if mine <= set(one.tags))
         return tuple(sorted(found, key=lambda volume: volume.name))
 
     def find(self, name: str) -> Volume | None:
@@ -235,13 +269,101 @@ class LvmPool:
         seen = next((one for one in self._lvs() if one.name == lv), None)
         if seen is None:
             return
-        if not {TAG, _MAKING} & set(seen.tags):
-            raise Refused(f"'{self._vg}/{seen.name}' is not a volume that gridvisor made; it is left alone.")
+        self._require_ours(seen)
         self._run(_REMOVE, f"{self._vg}/{seen.name}")
 
     def path_of(self, name: str) -> Path:
         """See VolumePool.path_of."""
         return Path(f"/dev/{self._vg}/{self._name(name)}")
+
+    def saving(self, names: Collection[str]) -> Saving:
+        """See VolumePool.saving: a thin pool needs room for what is written later, and nothing is copied in it."""
+        look = self._look()
+        lvs = {self._name(name) for name in names}
+        wanted = [one for one in look.seen if one.name in lvs]
+        pools = {spot.name: spot.free_bytes for spot in look.all_spots}
+        for pool in sorted({one.pool for one in wanted if one.pool}):
+            if pools[pool] < _THIN_ROOM:
+                raise Refused(
+                    f"The thin pool '{self._vg}/{pool}' of '{self._target.name}' has {format_size(pools[pool])} free,"
+                    f" and a snapshot is taken only while there are {format_size(_THIN_ROOM)}: what guests write after"
+                    " it takes room anew.",
+                    hint=f"in dom0: lvextend -L +1G {self._vg}/{pool}; gridvisor snapshot rm an older one",
+                )
+        copies = [one for one in wanted if not one.pool]
+        copied_bytes = self._require_room_for(copies, look)
+        thin = {one.name for one in wanted} - {one.name for one in copies}
+        thin_bytes = sum(one.used_bytes for one in self._mine(look.seen) if self._name(one.name) in thin)
+        return Saving(copied_bytes, copied_bytes + thin_bytes)
+
+    def _require_room_for(self, copies: Sequence[_Seen], look: _Look) -> int:
+        """How many bytes copies of these volumes take, each on its own disk. Raises Refused where that has not as
+        many."""
+        on = Counter[Spot]()
+        for one, disk in zip(copies, self._disks_of(copies, look), strict=True):
+            if disk:
+                on[disk] += one.size_bytes
+        for disk, there_bytes in on.items():
+            if there_bytes > disk.free_bytes:
+                raise Refused(
+                    f"Not enough room on '{disk.name}' of the volume group '{self._vg}' of '{self._target.name}':"
+                    f" copies of {counted(len(copies), 'volume')} take"
+                    f" {format_size(sum(one.size_bytes for one in copies))}, of which {format_size(there_bytes)}"
+                    f" there, and {format_size(disk.free_bytes)} are free.",
+                    hint="in a thin pool nothing is copied: gridvisor host check; gridvisor snapshot rm an older one",
+                )
+        return sum(one.size_bytes for one in copies)
+
+    def save(self, folders: Mapping[str, Path]) -> None:
+        """See VolumePool.save. What is where is written down first: `clear` then knows what it may leave."""
+        look, token = self._look(), secrets.token_hex(4)
+        by_name = {one.name: one for one in look.seen}
+        names = {by_name[self._name(name)]: name for name in folders}
+        saved = {one: f"{TAG}.snapshot.{token}.{name}" for one, name in names.items()}
+        for one, name in names.items():
+            folders[name].mkdir()
+            write_whole(folders[name] / _RECORD, json.dumps({"name": name, "volume": saved[one]}))
+        thin = [one for one in names if one.pool]
+        if thin:
+            words = [w for one in thin for w in (one.name, saved[one], f"{_OF}{names[one]}", _backing_tag(one))]
+            self._run(_SAVE, self._vg, f"{_SAVED}{self._group}", *words, timeout_s=_LVM_S + 10 * len(thin))
+        copies = [one for one in names if not one.pool]
+        for one, disk in zip(copies, self._disks_of(copies, look), strict=True):
+            tags = (f"{_SAVED}{self._group}", f"{_OF}{names[one]}", _backing_tag(one))
+            self._copy(one, saved[one], disk, tags)
+
+    def load(self, folders: Mapping[str, Path]) -> None:
+        """See VolumePool.load. A copy is on the disk where the saved one is."""
+        look = self._look()
+        by_name = {one.name: one for one in look.seen}
+        saved = {name: self._saved(name, folder, by_name) for name, folder in folders.items()}
+        there = {name for name in folders if self._name(name) in by_name}
+        for name in there:
+            self._require_ours(by_name[self._name(name)])
+        mine = f"{_GROUP}{self._group}"
+        thin = {name: one for name, one in saved.items() if one.pool}
+        if thin:
+            words = [
+                word
+                for name, one in thin.items()
+                for word in (one.name, self._name(name), "there" if name in there else "", _backing_tag(one))
+            ]
+            self._run(_LOAD, self._vg, mine, *words, timeout_s=_LVM_S + 20 * len(thin))
+        copies = {name: one for name, one in saved.items() if not one.pool}
+        for (name, one), disk in zip(copies.items(), self._disks_of(tuple(copies.values()), look), strict=True):
+            self.remove(name)
+            self._copy(one, self._name(name), disk, (mine, _backing_tag(one)))
+
+    def clear(self, folders: Collection[Path]) -> None:
+        """See VolumePool.clear. Raises ToolOutput for a folder that does not say what is kept for it."""
+        kept = {_record_in(folder)["volume"] for folder in folders}
+        left = [
+            f"{self._vg}/{one.name}"
+            for one in self._lvs()
+            if f"{_SAVED}{self._group}" in one.tags and {TAG, _MAKING} & set(one.tags) and one.name not in kept
+        ]
+        if left:
+            self._run(_REMOVE, *left, timeout_s=_LVM_S + 10 * len(left))
 
     def free_bytes(self) -> int:
         """What new volumes may take: of the thin pools when there are any, else of the group."""
@@ -292,13 +414,50 @@ class LvmPool:
                     hint=f"take another name, or rename it in dom0: lvrename {self._vg} {one.name} NAME",
                 )
 
-    def _volume(self, seen: _Seen, golden: _Seen | None) -> Volume:
+    def _require_ours(self, seen: _Seen) -> None:
+        if not {TAG, _MAKING} & set(seen.tags):
+            raise Refused(f"'{self._vg}/{seen.name}' is not a volume that gridvisor made; it is left alone.")
+
+    def _saved(self, name: str, folder: Path, by_name: Mapping[str, _Seen]) -> _Seen:
+        """The saved volume of that folder, if it is one of the volume `name`."""
+        record = _record_in(folder)
+        one = by_name.get(record["volume"])
+        if one is None or TAG not in one.tags:
+            raise GridvisorError(
+                f"'{self._vg}/{record['volume']}' of '{self._target.name}', which was kept for '{self._group}/{name}',"
+                " is not there any more.",
+                hint=f"in dom0: lvs -o+lv_tags {self._vg}",
+            )
+        told = {_tag(one, _OF), record["name"]}
+        if told != {name} or _tag(one, _SAVED) != self._group:
+            of = next(iter(told - {name}), name)
+            raise Refused(f"'{one.name}' was kept of the volume '{of}', which '{self._group}/{name}' must not become.")
+        return one
+
+    def _disks_of(self, seen: Sequence[_Seen], look: _Look) -> Sequence[Spot | None]:
+        """The physical volume of each of these; None for what lies on none of them by its own name, such as RAID."""
+        if not seen:
+            return []
+        disks = parse_segments(self._run(_SEGMENTS, self._vg)) if look.pooled else look.all_spots
+        return [next((disk for disk in disks if one.name in disk.volumes), None) for one in seen]
+
+    def _copy(self, one: _Seen, lv: str, disk: Spot | None, tags: Sequence[str]) -> None:
+        """A new volume of that name and those tags, outside of thin pools, with what `one` has."""
+        where = disk.name if disk else ""
+        words = (lv, "", str(one.size_bytes), " ".join((_MAKING, *tags)))
+        self._run(_MAKE, self._vg, "", where, *words)
+        with self._finishing(lv):
+            self._run(_COPY_NOW, f"/dev/{self._vg}/{one.name}", f"/dev/{self._vg}/{lv}", timeout_s=_COPY_S)
+
+    def _volume(self, seen: _Seen, by_name: Mapping[str, _Seen]) -> Volume:
         name = seen.name if self._group == self._vg else seen.name.removeprefix(f"{self._group}.")
-        told = next((tag.removeprefix(_BACKING) for tag in seen.tags if tag.startswith(_BACKING)), None)
+        told = _tag(seen, _BACKING)
         backing = None if told is None else Path(unquote(told.replace("#", "%")))
         used_bytes = _used_bytes(seen)
-        if golden is not None and seen.pool:  # a thin snapshot is said to use what it shares, too
-            used_bytes = max(0, used_bytes - _used_bytes(golden))
+        if backing is not None and seen.pool:  # a thin snapshot is said to use what it shares, too
+            names = (_golden(backing), f"{_golden(backing)}.{seen.pool}")
+            golden = next((by_name[one] for one in names if one in by_name and by_name[one].pool == seen.pool), None)
+            used_bytes = max(0, used_bytes - _used_bytes(golden)) if golden else used_bytes
         return Volume(self._group, name, self.path_of(name), seen.size_bytes, used_bytes, backing)
 
     def _lvs(self) -> tuple[_Seen, ...]:
@@ -356,6 +515,16 @@ def parse_lvs(said: str) -> tuple[_Seen, ...]:
         raise ToolOutput(f"What lvs says cannot be read: {error}\n{said[:400]}") from error
 
 
+def _tag(seen: _Seen, prefix: str) -> str | None:
+    """What a tag of that prefix says; None when the volume has none."""
+    return next((tag.removeprefix(prefix) for tag in seen.tags if tag.startswith(prefix)), None)
+
+
+def _backing_tag(seen: _Seen) -> str:
+    told = _tag(seen, _BACKING)
+    return "" if told is None else f"{_BACKING}{told}"
+
+
 def parse_sizes(said: str) -> Sequence[int]:
     """The bytes that `blockdev --getsize64` said of several devices. Raises ToolOutput for what is no number."""
     try:
@@ -407,3 +576,12 @@ def parse_segments(said: str) -> tuple[Spot, ...]:
         Spot(disk, free_bytes, tuple(sorted(lv for on, lv in there if on == disk)))
         for disk, free_bytes in sorted(free.items())
     )
+
+
+def _record_in(folder: Path) -> dict[str, str]:
+    """What a folder says of the volume that is kept for it: 'name' and 'volume'."""
+    try:
+        record = json.loads((folder / _RECORD).read_text())
+        return {"name": record["name"], "volume": record["volume"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ToolOutput(f"'{folder}' does not say which volume is kept for it: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,14 @@ class Volume:
     def label(self) -> str:
         """How users name it: 'group/name'."""
         return f"{self.group}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What `save` would take: bytes that are copied while nobody may write, and what is used beside the folders."""
+
+    copied_bytes: int
+    beside_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,24 @@ class VolumePool(Protocol):
 
     def path_of(self, name: str) -> Path:
         """Where the bytes of a volume of that name are, or would be."""
+
+    def saving(self, names: Collection[str]) -> Saving:
+        """What it takes to save these volumes. Raises Refused, with the sum, when it is known that there is no room."""
+
+    def save(self, folders: Mapping[str, Path]) -> None:
+        """Keep volumes as they are now, for each a new folder of this machine; nobody writes to them meanwhile.
+
+        The folders may be renamed. When one cannot be kept, none is, and `clear` removes what is left.
+        """
+
+    def load(self, folders: Mapping[str, Path]) -> None:
+        """Make volumes what `save` has kept for these folders; what they were is gone. Nobody may have them open.
+
+        May be killed and called again. Refused when another volume was kept for one of the folders.
+        """
+
+    def clear(self, folders: Collection[Path]) -> None:
+        """Remove what the group has of saved volumes outside of folders, but for those of these folders."""
 
 
 def checked_name(name: str) -> str:

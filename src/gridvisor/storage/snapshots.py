@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,10 @@ _WORK = ".work-"
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A site at one moment: `at_s` in seconds since the epoch. `volumes` gives for each the image that it is over, or
-    ''; `machine_ids` those of its machines, by name; `used_bytes` is what all of it takes on the disk."""
+    ''; `machine_ids` those of its machines, by name; `with_memory` are the machines that ran, and go on from there.
+
+    `used_bytes` is what all of it takes: when it is taken, what that is beside its folder; in a list, with the folder.
+    """
 
     name: str
     site: str
@@ -33,6 +36,7 @@ class Snapshot:
     volumes: Mapping[str, str]
     machine_ids: Mapping[str, str]
     used_bytes: int = 0
+    with_memory: Sequence[str] = ()
 
 
 class SnapshotStore:
@@ -66,6 +70,10 @@ class SnapshotStore:
     def volume_folder(self, snapshot: Snapshot, volume: str) -> Path:
         """Where that volume is kept."""
         return self._root / snapshot.name / "volumes" / volume
+
+    def volume_folders(self) -> tuple[Path, ...]:
+        """Where the volumes of all snapshots are kept."""
+        return tuple(self.volume_folder(one, volume) for one in self.list() for volume in one.volumes)
 
     def files_folder(self, name: str) -> Path:
         """Where files of the site's folder are kept by the snapshot of that name."""
@@ -121,6 +129,6 @@ def _record_of(folder: Path) -> Snapshot | None:
     try:
         facts = json.loads((folder / _RECORD).read_text())
         used_bytes = sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
-        return Snapshot(**{**facts, "used_bytes": used_bytes})
-    except (OSError, ValueError, TypeError):
+        return Snapshot(**{**facts, "used_bytes": facts["used_bytes"] + used_bytes})
+    except (OSError, ValueError, KeyError, TypeError):
         return None

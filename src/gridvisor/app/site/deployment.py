@@ -17,7 +17,7 @@ from gridvisor.core.files import locked
 from gridvisor.identity.authority import Authority
 from gridvisor.identity.keys import access_key
 from gridvisor.identity.site_secrets import SiteSecrets
-from gridvisor.monitor.protocol import DomainRow, Guest
+from gridvisor.monitor.protocol import DomainRow, Guest, Memory
 from gridvisor.network.connect import ssh_argv
 from gridvisor.network.dom0 import Dom0Network
 from gridvisor.network.namespace import HostNetwork
@@ -52,6 +52,11 @@ class Deployment:
     def pool(self) -> VolumePool:
         """The volumes of the site and of nothing else."""
         return self.host.pool(self.pool_name)
+
+    @cached_property
+    def memory(self) -> Memory | None:
+        """What its machines have in memory, kept for its snapshots; None where that cannot be."""
+        return self.host.memory(self.pool_name)
 
     @cached_property
     def authority(self) -> Authority:

@@ -8,6 +8,7 @@ from gridvisor.app.host import require_root
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.guest import site_volumes
 from gridvisor.app.site.order import waves
+from gridvisor.app.site.still import clear_left
 from gridvisor.app.wait import wait_until_gone
 from gridvisor.core.deadline import Deadline
 from gridvisor.core.errors import TimedOut
@@ -47,7 +48,9 @@ def destroy(deployment: Deployment, *, keep_data: bool) -> None:
             for volume in deployment.pool.list():
                 if volume.name not in kept:
                     deployment.pool.remove(volume.name)
-        SnapshotStore(deployment.host.places, where).remove_all()
+        snapshots = SnapshotStore(deployment.host.places, where)
+        snapshots.remove_all()
+        clear_left(deployment, snapshots)
         deployment.network.remove_if_idle(lambda: False)
         shutil.rmtree(deployment.folder, ignore_errors=True)
 

@@ -11,11 +11,12 @@ from importlib.resources import files
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.core.errors import SystemSaidNo
 from gridvisor.identity.keys import machine_id
-from gridvisor.run.command import script
+from gridvisor.run.command import Command, script
 from gridvisor.run.local import clean_environment
 from gridvisor.site.machine import Machine
 
 LONGEST_S = 30  # then guests go on by themselves, whatever has become of us
+_SETTLE_S = 120.0
 NOTE = "/var/lib/gridvisor/disk-of"  # on the disk of a machine that was frozen once: its id
 
 
@@ -41,13 +42,28 @@ def quiet(machines: Sequence[Machine], deployment: Deployment) -> Iterator[None]
                 raise SystemSaidNo(f"'{machine.name}' went on before all was copied: {said or 'it does not answer'}")
 
 
+def settle(machine: Machine, deployment: Deployment) -> None:
+    """Have a machine that runs write all that is dirty to its disks, and the note of whose they are; it goes on.
+
+    Raises SystemSaidNo when it cannot.
+    """
+    ssh = deployment.ssh(machine, connect_timeout_s=5)
+    said = ssh.run(_script(machine, deployment), timeout_s=_SETTLE_S, check=False).stdout.split("\n")
+    if "in time" not in said:
+        raise SystemSaidNo(f"'{machine.name}' cannot write what it has to its disks: {' '.join(said).strip()}")
+
+
+def _script(machine: Machine, deployment: Deployment) -> Command:
+    """What a guest runs to hold still until its standard input ends."""
+    source = files("gridvisor.app.site").joinpath("quiet.sh").read_text()
+    return script(source, str(LONGEST_S), machine_id(deployment.folder_of(machine)))
+
+
 @contextmanager
 def _freezing(machine: Machine, deployment: Deployment) -> Iterator[subprocess.Popen[str]]:
-    source = files("gridvisor.app.site").joinpath("quiet.sh").read_text()
     ssh = deployment.ssh(machine, connect_timeout_s=5)
-    command = script(source, str(LONGEST_S), machine_id(deployment.folder_of(machine)))
     process = subprocess.Popen(
-        (*deployment.network.way.enter, *ssh.local(command).argv),
+        (*deployment.network.way.enter, *ssh.local(_script(machine, deployment)).argv),
         env=clean_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

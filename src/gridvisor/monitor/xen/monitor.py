@@ -16,16 +16,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gridvisor.core.errors import GridvisorError, Refused, SystemSaidNo, TimedOut
+from gridvisor.core.errors import GridvisorError, Refused, SystemSaidNo
 from gridvisor.domain.model import OnEnd
 from gridvisor.kernel.xen import XenPack
 from gridvisor.monitor.last_words import last_words
 from gridvisor.monitor.protocol import Attachment, ConsoleCommand, DomainRow, Guest, NoSuchDomain, State, VolumeUse
 from gridvisor.monitor.record import guest_of, record_of
 from gridvisor.monitor.xen.config import xl_config
+from gridvisor.monitor.xen.dom0 import ASK_S, XL_S, XL_SAVE_S, run_script
 from gridvisor.monitor.xen.info import LOOK, XenInfo, parse_info
 from gridvisor.monitor.xen.listing import DOM0, XlRow, parse_list
-from gridvisor.run.command import Command, CommandFailed, Result, script
+from gridvisor.run.command import CommandFailed, Result
 from gridvisor.run.ssh import Ssh
 from gridvisor.run.target import Target
 
@@ -36,45 +37,15 @@ CONSOLES = "/var/log/xen/console"
 SCRIPTS = "/etc/xen/scripts"
 _DISK = Path(__file__).parent / "scripts" / "gridvisor-disk"
 _DISK_SCRIPT = f"{_DISK.name}-{hashlib.sha256(_DISK.read_bytes()).hexdigest()[:8]}"
-_ASK_S, _CREATE_S, _PUT_S = 60.0, 400.0, 600.0
-_XL_S, _XL_CREATE_S, _XL_SAVE_S = 45, 180, 560  # of one `xl`, well within those of the script that it is called in
+_CREATE_S, _PUT_S = 400.0, 600.0
+_XL_CREATE_S = 180  # of one `xl`, well within those of the script that it is called in
 _MARK = "=== gridvisor ==="
 _LEFT = "left "  # before the note of a domain that nobody goes on creating
-# A lost connection kills nothing: what was begun is finished, or taken back. A tool that hangs is ended, and named.
-_HEAD = f"""\
-PATH=$PATH:/usr/sbin:/sbin
-trap '' HUP PIPE
-within() {{
-    seconds=$1 ended=0
-    shift
-    timeout -k 5 "$seconds" "$@" || ended=$?
-    case $ended in
-        0) ;;
-        124 | 137) echo "gridvisor: not ended within $seconds s: $*" >&2 ;;
-        *) echo "gridvisor: status $ended of: $*" >&2 ;;
-    esac
-    return $ended
-}}
-there() {{
-    told=0
-    said=$(within {_XL_S} xl domid "$1" 2>&1) || told=$?
-    case $told in 124 | 137) echo "$said" >&2; exit 1 ;; esac
-    return $told
-}}
-detach() {{
-    for device in $(losetup --associated "$1" --noheadings --output NAME); do
-        losetup --detach "$device"
-    done
-}}
-"""
-_TOLD = re.compile(
-    r"^gridvisor: (?:not ended within (?P<seconds>\d+) s|status (?P<status>\d+) of): (?P<command>.*)\n", re.MULTILINE
-)
 # The list, when each domain was started, and the notes; all in one go, since reaching dom0 costs the most.
 _LOOK = f"""\
-within {_XL_S} xl list -v
+within {XL_S} xl list -v
 echo '{_MARK}'
-within {_XL_S} xenstore-ls -f /vm 2>/dev/null | sed -n 's#^/vm/\\([^/]*\\)/start_time = "\\(.*\\)"$#\\1 \\2#p'
+within {XL_S} xenstore-ls -f /vm 2>/dev/null | sed -n 's#^/vm/\\([^/]*\\)/start_time = "\\(.*\\)"$#\\1 \\2#p'
 echo '{_MARK}'
 for note in "$1"/*.json; do
     [ -e "$note" ] || continue
@@ -91,16 +62,16 @@ name=$1 config=$2 note=$3 notes=$4
 if there "$name"; then
     exit 0
 fi
-rm -f "$notes/$(sed -n 's/.*"uuid": "\\([0-9a-f-]*\\)".*/\\1/p' "$note").identity" "$config" "/etc/xen/auto/$name.cfg"
+rm -f "$notes/$(uuid_in "$note").identity" "$config" "/etc/xen/auto/$name.cfg"
 rm -f "$note"
 """
 # By its name, since one that reboots meanwhile has another id; one that never got a name has only that.
 _DESTROY = f"""\
 name=$1 id=$2 identity=$3
 if there "$name"; then
-    within {_XL_S} xl destroy "$name" || {{ status=$?; ! there "$name" || exit $status; }}
+    within {XL_S} xl destroy "$name" || {{ status=$?; ! there "$name" || exit $status; }}
 else
-    within {_XL_S} xl destroy "$id" 2>/dev/null || :
+    within {XL_S} xl destroy "$id" 2>/dev/null || :
 fi
 detach "$identity"
 shift 3
@@ -114,7 +85,7 @@ if [ -s "$1" ] && ! grep -q '^# Made by gridvisor' "$1"; then
 fi
 printf "%s" "$2" >"$1"
 printf "%s" "$4" >"$3"
-within {_XL_S} xl rename "$name" "$new" || {{ status=$?; rm -f "$1" "$3"; exit $status; }}
+within {XL_S} xl rename "$name" "$new" || {{ status=$?; rm -f "$1" "$3"; exit $status; }}
 if [ -L "$5/$name.cfg" ]; then
     ln -sf "../$new.cfg" "$5/$new.cfg"
     rm "$5/$name.cfg"
@@ -123,7 +94,7 @@ rm -f "$config" "$note"
 """
 _SAVE = f"""\
 [ ! -e "$2" ] || {{ echo there; exit; }}
-within {_XL_SAVE_S} xl save "$1" "$2.part" >&2 || {{ status=$?; rm -f "$2.part"; exit $status; }}
+within {XL_SAVE_S} xl save "$1" "$2.part" >&2 || {{ status=$?; rm -f "$2.part"; exit $status; }}
 mv "$2.part" "$2"
 """
 # Nothing is left of a domain that could not be created: Xen removes it, we remove its files. The note tells that it is
@@ -138,14 +109,12 @@ missing=$(for file in $needs; do [ -e "$file" ] || echo "$file"; done)
 exec 9>"/run/lock/gridvisor-$name"
 flock -w {_XL_CREATE_S} 9 || {{ echo "another command is creating \\"$name\\"" >&2; exit 1; }}
 end() {{
-    # The domain may not have got its name yet. Before the flags there are its id, memory and processors.
-    id=$(within {_XL_S} xl list -v | sed -n "/ $1 /s/ \\+[a-z-]\\{{6\\}} .*//p" | awk '{{ print $(NF - 2) }}')
-    [ -z "$id" ] || within {_XL_S} xl destroy "$id" 2>/dev/null || :
+    destroy_half "$1"
     detach "$notes/$1.identity"
     rm -f "$notes/$1.identity"
 }}
 earlier='' told=''
-[ ! -e "$note" ] || earlier=$(sed -n 's/.*"uuid": "\\([0-9a-f-]*\\)".*/\\1/p' "$note")
+[ ! -e "$note" ] || earlier=$(uuid_in "$note")
 [ ! -e "$note" ] || IFS= read -r told <"$note" || :
 case $told in '{{"making"'*) end "$earlier" ;; esac
 if there "$name"; then
@@ -236,12 +205,12 @@ class XenMonitor:
             return self._created(guest, paused=paused)
         except CommandFailed as error:
             if _TAKEN not in error.result.stderr:
-                raise _why_not(name, error.result) from error
+                raise why_not(name, error.result) from error
         self._make_way(name)
         try:
             return self._created(guest, paused=paused)
         except CommandFailed as error:
-            raise _why_not(name, error.result) from error
+            raise why_not(name, error.result) from error
 
     def _created(self, guest: Guest, *, paused: bool) -> DomainRow:
         name, id = guest.domain.name, str(uuid.uuid4())
@@ -335,12 +304,12 @@ class XenMonitor:
     def restore(self, file: str) -> None:
         """Let the domain that was saved in that file go on."""
         try:
-            self._run(f'within {_XL_SAVE_S} xl restore "$1" >&2', file, timeout_s=_PUT_S)
+            self._run(f'within {XL_SAVE_S} xl restore "$1" >&2', file, timeout_s=_PUT_S)
         except CommandFailed as error:
             for said, reason in _NOT_SAVED.items():
                 if said in error.result.stderr:
                     raise Refused(f"'{file}' cannot be restored: {reason}.", hint="gridvisor domain save") from error
-            raise _why_not(file, error.result, "restored") from error
+            raise why_not(file, error.result, "restored") from error
 
     def rename(self, name: str, new_name: str) -> None:
         """See Monitor.rename. The new name is in its configuration as well."""
@@ -358,7 +327,7 @@ class XenMonitor:
                 *(f"{CONFIGS}/auto", name, new_name, _config(name), _note(name)),
             )
         except CommandFailed as error:
-            raise _why_not(name, error.result, "renamed") from error
+            raise why_not(name, error.result, "renamed") from error
 
     def console(self, name: str) -> ConsoleCommand:
         """See Monitor.console."""
@@ -461,35 +430,20 @@ class XenMonitor:
 
     def info(self) -> XenInfo:
         """What Xen says of the host, and of the memory that it has for new domains."""
-        return parse_info(self._run(f"within {_XL_S} {LOOK}").stdout)
+        return parse_info(self._run(f"within {XL_S} {LOOK}").stdout)
 
     def _change(self, verb: str, name: str, value: str) -> None:
         self._require_live(name)
         try:
             self._xl(verb, name, value)
         except CommandFailed as error:
-            raise _why_not(name, error.result, f"given {value}") from error
+            raise why_not(name, error.result, f"given {value}") from error
 
     def _xl(self, verb: str, *words: str) -> None:
-        self._run(f'within {_XL_S} xl "$@"', verb, *words)
+        self._run(f'within {XL_S} xl "$@"', verb, *words)
 
-    def _run(self, source: str, *words: str, stdin: bytes | None = None, timeout_s: float = _ASK_S) -> Result:
-        """Run a script in dom0. Of one that fails, the command in it that failed is told."""
-        try:
-            return self._target.run(script(f"{_HEAD}{source}", *words, stdin=stdin), timeout_s=timeout_s)
-        except CommandFailed as error:
-            if (told := _TOLD.search(error.result.stderr)) is None:
-                raise
-            said = _TOLD.sub("", error.result.stderr)
-            if told["seconds"]:
-                raise TimedOut(
-                    f"A command on '{error.result.where}' had not ended after {told['seconds']} s, and was killed:\n"
-                    f"    {told['command']}",
-                    hint="try it there by hand; are xenstored and xenconsoled running?",
-                ) from error
-            command = Command(tuple(told["command"].split()))
-            result = replace(error.result, command=command, status=int(told["status"]), stderr=said)
-            raise CommandFailed(result) from error
+    def _run(self, source: str, *words: str, stdin: bytes | None = None, timeout_s: float = ASK_S) -> Result:
+        return run_script(self._target, source, *words, stdin=stdin, timeout_s=timeout_s)
 
     def _last(self, name: str) -> str:
         said = self._run('cat "$1" 2>/dev/null || :', f"{CONSOLES}/guest-{name}.log").stdout
@@ -566,7 +520,7 @@ _REASONS = (
 )
 
 
-def _why_not(what: str, result: Result, done: str = "created") -> GridvisorError:
+def why_not(what: str, result: Result, done: str = "created") -> GridvisorError:
     """What to raise for what `xl create` says: a request that cannot be, or an `xl` that failed otherwise."""
     said = result.stderr + result.stdout
     for pattern, reason, hint in _REASONS:
