@@ -28,40 +28,58 @@ EOF
 chmod 755 $start
 grep -q '<arex:gmconfig>\$ARC_RUNTIME_CONFIG</arex:gmconfig>' $start.distrib
 
-# The start scripts of A-REX ask this parser, a Python program, for some forty values one by one, which takes half of its
-# start-up. The questions about the configuration that it has itself written out are answered by awk instead.
+# The scripts of A-REX ask this parser, a Python program, for some forty values one by one when they start, which takes half
+# of the start, and for those of three blocks with every job and every look at the batch system. The questions about the
+# configuration that A-REX has itself written out are answered by awk instead.
 parser=/usr/lib/arc/arcconfig-parser
 dpkg-divert --quiet --local --rename --divert $parser.distrib $parser
 cat >$parser <<'EOF'
 #!/bin/sh
 # arcconfig-parser --runconfig FILE --load -b BLOCK … [-o OPTION], or --load -r FILE: the option in the first of the blocks
-# that has it, or whether a block is there. Everything else is left to the real one.
+# that has it, or whether a block is there. With --export bash -b BLOCK -f OPTION …: lines for a shell, of a block's options.
+# Everything else is left to the real one.
 case "$1:$2:$3" in
     --runconfig:*:--load) file=$2 ;;
     --load:-r:*) file=$3 ;;
     *) file='' ;;
 esac
 [ -r "$file" ] || exec /usr/lib/arc/arcconfig-parser.distrib "$@"
-blocks='' option=''
+blocks='' option='' filter=''
 all="$*"
 shift 3
 while [ $# -gt 0 ]; do
-    case $1 in
-        -b) blocks="$blocks$2
+    case $1:$blocks:$2 in
+        -b:*) blocks="$blocks$2
 " ;;
-        -o) option=$2 ;;
+        -o:*) option=$2 ;;
+        -f:*) filter="$filter $2 " ;;
+        --export::bash) ;;
         *) exec /usr/lib/arc/arcconfig-parser.distrib $all ;;
     esac
     shift 2
 done
-exec awk -v blocks="$blocks" -v option="$option" '
+exec awk -v blocks="$blocks" -v option="$option" -v filter="$filter" '
     BEGIN { count = split(blocks, wanted, "\n") - 1 }
     /^\[.*\]$/ { block = substr($0, 2, length($0) - 2); there[block] = 1; next }
     option != "" && index($0, option "=") == 1 {
         value = substr($0, length(option) + 2)
         if (block in found) found[block] = found[block] "\n" value; else found[block] = value
     }
+    filter != "" && block == wanted[1] && (equals = index($0, "=")) {
+        name = substr($0, 1, equals - 1)
+        value = substr($0, equals + 1)
+        gsub(/"/, "\\\"", value)
+        if (index(filter, " " name " ")) values[name, times[name]++] = value
+        if (times[name] == 1) names[++all] = name
+    }
     END {
+        for (i = 1; i <= all; i++) {
+            name = names[i]
+            several = times[name] > 1
+            print "CONFIG_" name "=\"" (several ? "__array__" : values[name, 0]) "\""
+            for (j = 0; several && j < times[name]; j++) print "CONFIG_" name "_" j "=\"" values[name, j] "\""
+        }
+        if (filter != "") { print ""; exit 0 }
         for (i = 1; i <= count; i++) {
             if (option == "" && wanted[i] in there) exit 0
             if (option != "" && wanted[i] in found) { print found[wanted[i]]; exit 0 }
@@ -80,7 +98,7 @@ cat >$scan <<'EOF'
 # scan-SLURM-job --config FILE CONTROLDIR
 for control; do :; done
 while :; do
-    grep -qsE 'INLRMS|CANCELING' "$control"/processing/*.status && $0.distrib "$@"
+    grep -qsE 'INLRMS|CANCELING' "$control"/processing/*.status && nice -n 5 "$0.distrib" "$@"
     sleep 1
 done
 EOF
@@ -88,11 +106,12 @@ chmod 755 $scan
 
 # As long as a program runs that has closed its standard error, A-REX does nothing but ask whether something came from it
 # (RunPump::Pump in Run_unix.cpp of ARC 7.0 knows no POLLHUP). CEinfo.pl writes to a file instead, and is run every few
-# seconds: that took a third of an emulated machine's processor. So it has its first standard error open beside.
+# seconds: that took a third of an emulated machine's processor. So it has its first standard error open beside. Both looks
+# take what is left of the processor: they are repeated at once, and apt, jobs and whoever asks go first.
 info=/usr/share/arc/CEinfo.pl
 dpkg-divert --quiet --local --rename --divert $info.distrib $info
 cat >$info <<'EOF'
 #!/bin/sh
-exec "$0.distrib" "$@" 9>&2
+exec nice -n 5 "$0.distrib" "$@" 9>&2
 EOF
 chmod 755 $info
