@@ -185,7 +185,7 @@ def _on_top_of(base: Path, recipe: Recipe, debs: Path) -> tuple[str, ...]:
     return (
         "--variant=custom",
         "--skip=download/empty,check/empty",
-        f'--setup-hook=tar -C "$1" -xf {shlex.quote(str(base))}',
+        f'--setup-hook=tar -C "$1" {_NOT_OF_BASE} -xf {shlex.quote(str(base))}',
         *begin("setup", debs),
         # What the repository has of the base is taken too.
         *((f"--customize-hook={apt} dist-upgrade",) if recipe.repository else ()),
@@ -193,6 +193,8 @@ def _on_top_of(base: Path, recipe: Recipe, debs: Path) -> tuple[str, ...]:
     )
 
 
+# mmdebstrap has written them for this recipe by then: its sources, with the repository among them, and its proxy.
+_NOT_OF_BASE = "--exclude=./etc/apt/sources.list --exclude=./etc/apt/apt.conf.d/99mmdebstrap"
 # A folder of this machine is nothing that a guest could ask.
 _NO_REPOSITORY = ('--customize-hook=find "$1/etc/apt" -name "*sources.list*" -type f -exec sed -i "/ copy:/d" {} +',)
 

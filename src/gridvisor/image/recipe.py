@@ -103,7 +103,8 @@ def _what(recipe: Recipe) -> dict[str, object]:
         "files": [_described(entry) for entry in tree_entries(recipe.trees)],
         "steps": recipe.steps,
         "size_mib": recipe.size_mib,
-        **({"repository": recipe.repository.name} if recipe.repository else {}),
+        # Under "repository" there are images in caches that were built without anything of it.
+        **({"release": recipe.repository.name} if recipe.repository else {}),
     }
 
 

@@ -77,6 +77,8 @@ class JobBatch:
     def _until_in_slurm(self, job_id: str) -> None:
         def check() -> None:
             [job] = look(self.account, [job_id])
+            if job.state in ENDED:
+                raise SystemSaidNo(f"The job was to run until it is cancelled: {job.state}. {job.error}".strip())
             if job.state not in ("Running", "Queuing"):
                 raise NotYet(job.state)
 

@@ -7,6 +7,7 @@ import json
 from gridvisor.app.site.deployment import REPOSITORIES, Deployment
 from gridvisor.app.site.down import destroy
 from gridvisor.app.site.up import up
+from gridvisor.app.site.upgrade import installed
 from gridvisor.core.errors import SystemSaidNo
 from gridvisor.core.files import write_whole
 from gridvisor.run.command import CommandFailed
@@ -14,7 +15,7 @@ from gridvisor.trial.course import UP_S, Course, StageEnded, leaves
 from gridvisor.trial.model import Stage, Weight
 from gridvisor.trial.self_check import at_baseline
 from gridvisor.trial.site import known_to_host, make_site, trial_name, with_candidate_roles
-from gridvisor.trial.upgrade import ALL, require_installable
+from gridvisor.trial.upgrade import ALL, packages_for, require_installable, require_locked
 
 FRESH = "fresh"
 
@@ -30,8 +31,12 @@ def fresh(course: Course) -> None:
         if any(one.weight is Weight.NO for one in stage.findings):
             raise StageEnded  # no site can be built without packages that its roles name
         deployment = _site(course)
-        with stage.step("site up", deployment):
+        with stage.step("site up", deployment) as step:
             _up(deployment)
+            for machine in deployment.machines:
+                if packages := packages_for(machine, course):
+                    has = installed(machine, deployment)
+                    require_locked(course, stage, step.name, machine, has, only=packages)
         with stage.step("probes", deployment) as step:
             step.probe(deployment, ALL)
         if not stage.findings:

@@ -136,11 +136,13 @@ def _jobs(account: Account, folder: str) -> tuple[Measure, ...]:
         submissions.append(time.monotonic() - start_s)
         began[job_id] = start_s
     took: dict[str, float] = {}
+    bad: dict[str, str] = {}
 
     def check() -> None:
         left = [job_id for job_id in began if job_id not in took]
         jobs = look(account, left)
         took.update({job.id: time.monotonic() - began[job.id] for job in jobs if job.state in ENDED})
+        bad.update({job.id: f"{job.id} {job.state}. {job.error}" for job in jobs if job.state in ENDED - {"Finished"}})
         if len(took) < len(began):
             raise NotYet(", ".join(f"{job.id} is {job.state}" for job in jobs if job.state not in ENDED))
 
@@ -148,6 +150,8 @@ def _jobs(account: Account, folder: str) -> tuple[Measure, ...]:
         wait_until("jobs do not end", check, Deadline.after(_JOBS_END_S), every_s=0.5)
     except TimedOut as error:
         raise SystemSaidNo(error.message) from error
+    if bad:
+        raise SystemSaidNo("Of jobs that do nothing, these did not finish:\n" + "\n".join(bad.values()))
     fetch(account, folder, list(began))
     return Measure(SUBMISSION, "s", tuple(submissions)), Measure(TURNAROUND, "s", tuple(took.values()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gridvisor.app.site.deployment import Deployment
@@ -60,14 +60,14 @@ def upgrade(course: Course) -> None:
             restart(deployment)
         with stage.step(ALL_UPGRADED, deployment) as step:
             step.probe(deployment, ALL)
-        if course.trial.before:
-            with stage.step(MEASURES, deployment):
-                _measure(course, stage, deployment)
         with stage.step(COMPARED, deployment):
             found = compared(course, deployment)
             course.note(changes=found)
             for risk in risks(found):
                 stage.find(COMPARED, risk.what, risk.text, blame=risk.blame, weight=risk.weight)
+        if course.trial.before:
+            with stage.step(MEASURES, deployment):
+                _measure(course, stage, deployment)
 
 
 def _measure(course: Course, stage: StageRun, deployment: Deployment) -> None:
@@ -123,18 +123,24 @@ def _tell_load(stage: StageRun, load: Load) -> None:
     stage.course.note(jobs=load.jobs)
 
 
-def _require_locked(course: Course, stage: StageRun, machine: Machine, done: Upgraded) -> None:
-    """Find it when apt gave the machine something else than what was frozen: then the lock is not what is tried."""
+def require_locked(
+    course: Course,
+    stage: StageRun,
+    step: str,
+    machine: Machine,
+    has: Mapping[str, str],
+    *,
+    only: Collection[str] | None = None,
+) -> None:
+    """Find it when the machine `has` other versions than were frozen, of all packages or `only` of these: then the lock
+    is not what is tried."""
     assert course.release is not None
-    locked = {one.name: one.version for one in course.release.roles[machine.role.name].install}
-    other = [
-        f"{name} {done.after.get(name, 'is not there')}"
-        for name, version in locked.items()
-        if done.after.get(name) != version
-    ]
+    frozen = course.release.roles[machine.role.name].install
+    locked = {one.name: one.version for one in frozen if only is None or one.name in only}
+    other = [f"{name} {has.get(name, 'is not there')}" for name, version in locked.items() if has.get(name) != version]
     if other:
         text = f"On '{machine.name}' not what was frozen: {', '.join(other)}."
-        stage.find(machine.name, f"packages of {machine.name}", text, blame=Blame.INFRASTRUCTURE)
+        stage.find(step, f"packages of {machine.name}", text, blame=Blame.INFRASTRUCTURE)
 
 
 def had_file(course: Course, machine: Machine) -> Path:
@@ -157,7 +163,7 @@ def _machine(course: Course, stage: StageRun, deployment: Deployment, name: str)
         if done is not None:
             course.keep_file(f"evidence/apt-{name}.txt", done.log)
             step.say(f"{counted(len(done.changed), 'package')} changed")
-            _require_locked(course, stage, machine, done)
+            require_locked(course, stage, name, machine, done.after)
         step.say(f"ready after {time.monotonic() - began_s:.1f} s")
         step.probe(deployment, after(name))
     return deployment
