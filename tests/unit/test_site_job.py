@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +22,7 @@ from gridvisor.app.site.job import (
     JobWish,
     command_file,
     description,
+    explained,
     look,
     parse_jobs,
     run_jobs,
@@ -325,3 +328,50 @@ def test_what_cannot_be_a_job_is_refused_before_anything_is_done(
     with pytest.raises(Refused, match=why):
         run_jobs(deployment_of(tmp_path, *machines), wish, timeout_s=1)
     assert list(tmp_path.iterdir()) == []
+
+
+# As A-REX 7.0 keeps it of a job that Slurm 26.05 did not take; before it there is the whole script.
+ERRORS = """\
+exit $RESULT
+-------------------------------------------------------------------
+
+job *NOT* submitted successfully!
+got error code from sbatch: 255 !
+Output is:
+sbatch: option '--get-user-env' doesn't allow an argument
+Try "sbatch --help" for more information
+----- exiting submit_slurm_job -----
+
+2026-11-26T11:29:46Z Job state change SUBMIT -> FINISHING   Reason: Job failure detected
+2026-11-26T11:29:46Z Job state change FINISHING -> FINISHED
+"""
+
+
+def test_why_a_job_did_not_even_run_is_told() -> None:
+    asked: list[Sequence[str]] = []
+
+    class Told:
+        def run(self, command: Command, **_: object) -> Result:
+            asked.append(command.argv)
+            return Result(command, 0, ERRORS, "", 0.0, "ui")
+
+    account: Any = Told()
+    jobs = [
+        Job("1", "Finished", 0),
+        Job("2", "Failed", None, "Job submission to LRMS failed"),
+        Job("3", "Failed", 7, "7"),
+    ]
+    told = explained(account, jobs)
+    assert (told[0], told[2]) == (jobs[0], jobs[2]), "what ran tells for itself"
+    first, *lines = told[1].error.splitlines()
+    assert first == "Job submission to LRMS failed"
+    assert "    | sbatch: option '--get-user-env' doesn't allow an argument" in lines
+    assert len(lines) == 8
+    [argv] = asked
+    assert argv[-1] == "2/diagnose/errors"
+
+
+def test_a_job_of_which_nothing_more_is_known_stays_as_it_is() -> None:
+    account: Any = SimpleNamespace(run=lambda command, **_: Result(command, 22, "", "404", 0.0, "ui"))
+    job = Job("2", "Failed", None, "Job submission to LRMS failed")
+    assert explained(account, [job]) == (job,)

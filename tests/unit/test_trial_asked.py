@@ -65,6 +65,7 @@ def jobs_are(monkeypatch: pytest.MonkeyPatch, module: object, *states: str) -> N
     ids = iter(range(len(states)))
     monkeypatch.setattr(module, "submit", lambda *_: [str(next(ids))], raising=False)
     monkeypatch.setattr(module, "fetch", lambda *_: {}, raising=False)
+    monkeypatch.setattr(module, "explained", lambda _, jobs: jobs)
     monkeypatch.setattr(
         module, "look", lambda _, asked: tuple(Job(one, states[int(one)], error="of sbatch") for one in asked)
     )

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from gridvisor.app.site.account import Account
-from gridvisor.app.site.job import ENDED, JobResult, JobWish, fetch, follow, look, submit, work_folder
+from gridvisor.app.site.job import ENDED, JobResult, JobWish, explained, fetch, follow, look, submit, work_folder
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.run.command import Command, script
@@ -55,7 +55,7 @@ class JobBatch:
             self.cancel()
         with suppress(TimedOut):
             follow(self.account, ids, Deadline.after(_ENDS_S))
-        jobs = look(self.account, ids)
+        jobs = explained(self.account, look(self.account, ids))
         texts = fetch(self.account, self.folder, [job.id for job in jobs if job.state in ENDED])
         self._results = {job.id: JobResult(job, *texts.get(job.id, ("", ""))) for job in jobs}
 
@@ -78,6 +78,7 @@ class JobBatch:
         def check() -> None:
             [job] = look(self.account, [job_id])
             if job.state in ENDED:
+                [job] = explained(self.account, [job])
                 raise SystemSaidNo(f"The job was to run until it is cancelled: {job.state}. {job.error}".strip())
             if job.state not in ("Running", "Queuing"):
                 raise NotYet(job.state)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from gridvisor.app.site.account import Account
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.job import ENDED, Job, JobWish, fetch, look, submit, work_folder
+from gridvisor.app.site.job import ENDED, Job, JobWish, explained, fetch, look, submit, work_folder
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import GridvisorError, SystemSaidNo, TimedOut
 from gridvisor.core.units import counted
@@ -211,7 +211,7 @@ class Load:
 
     def _judge_jobs(self) -> None:
         ids = [sent.id for sent in self._jobs]
-        jobs = {job.id: job for job in _followed(self._account, ids)}
+        jobs = {job.id: job for job in explained(self._account, _followed(self._account, ids))}
         gone = [job_id for job_id in ids if jobs[job_id].state in ("Finished", "Failed")]
         texts = fetch(self._account, self._folder, gone) if gone else {}
         for sent in self._jobs:

@@ -8,7 +8,7 @@ from statistics import median
 
 from gridvisor.app.site.account import Account
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.job import ENDED, JobWish, fetch, look, submit, work_folder
+from gridvisor.app.site.job import ENDED, Job, JobWish, explained, fetch, look, submit, work_folder
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.core.parallel import each
@@ -136,13 +136,13 @@ def _jobs(account: Account, folder: str) -> tuple[Measure, ...]:
         submissions.append(time.monotonic() - start_s)
         began[job_id] = start_s
     took: dict[str, float] = {}
-    bad: dict[str, str] = {}
+    bad: dict[str, Job] = {}
 
     def check() -> None:
         left = [job_id for job_id in began if job_id not in took]
         jobs = look(account, left)
         took.update({job.id: time.monotonic() - began[job.id] for job in jobs if job.state in ENDED})
-        bad.update({job.id: f"{job.id} {job.state}. {job.error}" for job in jobs if job.state in ENDED - {"Finished"}})
+        bad.update({job.id: job for job in jobs if job.state in ENDED - {"Finished"}})
         if len(took) < len(began):
             raise NotYet(", ".join(f"{job.id} is {job.state}" for job in jobs if job.state not in ENDED))
 
@@ -151,7 +151,8 @@ def _jobs(account: Account, folder: str) -> tuple[Measure, ...]:
     except TimedOut as error:
         raise SystemSaidNo(error.message) from error
     if bad:
-        raise SystemSaidNo("Of jobs that do nothing, these did not finish:\n" + "\n".join(bad.values()))
+        told = [f"{job.id} {job.state}. {job.error}" for job in explained(account, list(bad.values()))]
+        raise SystemSaidNo("Of jobs that do nothing, these did not finish:\n" + "\n".join(told))
     fetch(account, folder, list(began))
     return Measure(SUBMISSION, "s", tuple(submissions)), Measure(TURNAROUND, "s", tuple(took.values()))
 

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from gridvisor.app.site.account import Account
@@ -26,6 +26,12 @@ _COMMAND = f"{_OURS}command"
 _STREAMS = ("stdout", "stderr")
 _CLIENT_S = 120.0
 _JOBS = '{"jobs": ['
+_LAST_LINES = 8
+_DIAGNOSE = """\
+proxy=/tmp/x509up_u$(id -u)
+exec curl --silent --fail --max-time 20 --cert "$proxy" --key "$proxy" --cacert "$proxy" \
+    --capath /etc/grid-security/certificates "$1"
+"""
 _LOOK_EVERY_S = 1.0  # each look costs the computing element a TLS handshake
 
 
@@ -92,6 +98,7 @@ def run_jobs(deployment: Deployment, wish: JobWish, *, timeout_s: float) -> tupl
         with bus.step("run", where=f"{wish.count} jobs" if wish.count > 1 else ids[0].rsplit("/", 1)[-1]):
             jobs = follow(account, ids, deadline)
         with bus.step("fetch", where=account.machine.name):
+            jobs = explained(account, jobs)
             texts = fetch(account, folder, ids)
     return tuple(
         JobResult(job, *texts[job.id], stored=tuple(place.values()) if job.state == "Finished" else ())
@@ -224,6 +231,26 @@ def follow(account: Account, ids: Sequence[str], deadline: Deadline) -> tuple[Jo
         site, user = account.deployment.site.site, account.user.name
         hint = f"they go on; look: gridvisor ssh -s {site} -l {user} {account.machine.name} -- arcstat -a"
         raise TimedOut(error.message, hint=hint) from None
+
+
+def explained(account: Account, jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """The jobs; those that failed before they ran with what A-REX's scripts have said of them last, if it is to be had.
+
+    To be asked before they are fetched: then A-REX forgets it. ('diagnose' of ARC's REST interface, in its technical
+    description.)
+    """
+    return tuple(
+        replace(job, error=f"{job.error}\n{said}".strip())
+        if job.state == "Failed" and job.exit_code is None and (said := _last_said(account, job.id))
+        else job
+        for job in jobs
+    )
+
+
+def _last_said(account: Account, job_id: str) -> str:
+    asked = account.run(script(_DIAGNOSE, f"{job_id}/diagnose/errors"), timeout_s=_CLIENT_S, check=False)
+    lines = [line for line in asked.stdout.splitlines() if line.strip()] if asked.status == 0 else []
+    return "\n".join(f"    | {line}" for line in lines[-_LAST_LINES:])
 
 
 def fetch(account: Account, folder: str, ids: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -21,7 +21,7 @@ _SOON_S = 90.0
 def test_job_finished(batch: JobBatch) -> None:
     """A job finishes, and its output and its errors come back."""
     result = batch.one("plain")
-    assert result.status == 0, result.job
+    assert result.status == 0, f"{result.job.state}: {result.job.error}"
     assert result.stdout.splitlines()[3:] == ['two  "words" $HOME']
     assert result.stderr.strip() == "to-stderr"
 
@@ -69,7 +69,7 @@ def test_job_with_stored_files(batch: JobBatch) -> None:
     if "data" not in batch.ids:
         pytest.skip("the site has no storage element")
     result = batch.one("data")
-    assert result.status == 0, result.job
+    assert result.status == 0, f"{result.job.state}: {result.job.error}"
     server, _, path_in = batch.data_in.removeprefix("root://").partition("//")
     path_out = batch.data_out.removeprefix("root://").partition("//")[2]
     done = batch.account.run(
@@ -90,7 +90,7 @@ def test_job_sees_software(batch: JobBatch, deployment: Deployment) -> None:
     if not deployment.of_role("se"):
         pytest.skip("the site has no storage element")
     result = batch.one("software")
-    assert result.status == 0, result.job
+    assert result.status == 0, f"{result.job.state}: {result.job.error}"
     assert "hello" in result.stdout.lower()
 
 
