@@ -65,7 +65,6 @@ class RoleSpec(Strict):
     services: tuple[str, ...] = Field((), strict=False, description="Units that must be active.")
     ready: tuple[Check, ...] = Field((), strict=False, description="What must answer, after the units are active.")
     private: tuple[str, ...] = Field((), strict=False, description="Files of the tree that only root may read.")
-    logs: tuple[str, ...] = Field((), strict=False, description="Logs beside /var/log: patterns as of the shell.")
     reload: tuple[Reload, ...] = Field((), strict=False, description="What follows when files are replaced.")
 
     @model_validator(mode="before")
@@ -91,7 +90,6 @@ class Role:
     services: tuple[str, ...]
     ready: tuple[Check, ...]
     private: tuple[str, ...]
-    logs: tuple[str, ...]
     reload: tuple[Reload, ...]
     trees: tuple[Path, ...]
     prepare: tuple[Path, ...]

@@ -37,7 +37,7 @@ _MAKING = "gridvisor.making"  # on a volume that is not whole yet
 _GROUP, _BACKING = "gridvisor.group=", "gridvisor.image="
 _SAVED, _OF = "gridvisor.snapshot-of=", "gridvisor.volume="  # the group, and the volume there, that was saved
 _RECORD = "volume.json"  # in the folder of a saved volume
-_THIN_ROOM = 64 << 20  # without which guests that write would soon wait for somebody to enlarge the thin pool
+_THIN_ROOM_BYTES = 64 << 20  # without which guests that write would soon wait for somebody to enlarge the thin pool
 _LVM_S, _COPY_S = 120.0, 600.0
 _FIELDS = "lv_name,lv_size,origin_size,lv_tags,lv_attr,pool_lv,origin,data_percent"
 _LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "$1"'
@@ -283,10 +283,10 @@ class LvmPool:
         wanted = [one for one in look.seen if one.name in lvs]
         pools = {spot.name: spot.free_bytes for spot in look.all_spots}
         for pool in sorted({one.pool for one in wanted if one.pool}):
-            if pools[pool] < _THIN_ROOM:
+            if pools[pool] < _THIN_ROOM_BYTES:
                 raise Refused(
                     f"The thin pool '{self._vg}/{pool}' of '{self._target.name}' has {format_size(pools[pool])} free,"
-                    f" and a snapshot is taken only while there are {format_size(_THIN_ROOM)}: what guests write after"
+                    f" and a snapshot is taken only while there are {format_size(_THIN_ROOM_BYTES)}: what guests write after"
                     " it takes room anew.",
                     hint=f"in dom0: lvextend -L +1G {self._vg}/{pool}; gridvisor snapshot rm an older one",
                 )

@@ -33,9 +33,6 @@ dpkg-query -W >packages.txt 2>&1 || :
 { uname -a; date; free; df -h; ip address; ip route; ps axo pid,ppid,user,rss,etime,args; } >machine.txt 2>&1 || :
 mkdir -p log && cp -r /var/log/. log/ 2>/dev/null || :
 rm -rf log/journal
-for file in $*; do # patterns
-    [ ! -f "$file" ] || cp --parents "$file" log/ || :
-done
 tar -c .
 """
 
@@ -88,7 +85,7 @@ def _from_inside(machine: Machine, deployment: Deployment) -> Iterator[tuple[str
     with tempfile.NamedTemporaryFile() as file:
         remote = "/run/gridvisor-logs.tar"
         ssh = deployment.ssh(machine)
-        ssh.run(script(f"umask 077\n({_COLLECT}) >{remote}", *machine.role.logs), timeout_s=_TIMEOUT_S)
+        ssh.run(script(f"umask 077\n({_COLLECT}) >{remote}"), timeout_s=_TIMEOUT_S)
         ssh.get(remote, Path(file.name), timeout_s=_TIMEOUT_S)
         ssh.run(script(f"rm -f {remote}"), timeout_s=_TIMEOUT_S)
         with tarfile.open(file.name) as inside:
