@@ -286,8 +286,8 @@ class LvmPool:
             if pools[pool] < _THIN_ROOM_BYTES:
                 raise Refused(
                     f"The thin pool '{self._vg}/{pool}' of '{self._target.name}' has {format_size(pools[pool])} free,"
-                    f" and a snapshot is taken only while there are {format_size(_THIN_ROOM_BYTES)}: what guests write after"
-                    " it takes room anew.",
+                    f" and a snapshot is taken only while there are {format_size(_THIN_ROOM_BYTES)}: what guests write"
+                    " after it takes room anew.",
                     hint=f"in dom0: lvextend -L +1G {self._vg}/{pool}; gridvisor snapshot rm an older one",
                 )
         copies = [one for one in wanted if not one.pool]

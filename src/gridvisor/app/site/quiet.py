@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from gridvisor.app.site.deployment import Deployment
 from gridvisor.core.errors import SystemSaidNo
 from gridvisor.identity.keys import machine_id
 from gridvisor.run.command import Command, script
-from gridvisor.run.local import clean_environment
+from gridvisor.run.piped import next_line, piped
 from gridvisor.site.machine import Machine
 
 LONGEST_S = 30  # then guests go on by themselves, whatever has become of us
@@ -30,7 +29,7 @@ def quiet(machines: Sequence[Machine], deployment: Deployment) -> Iterator[None]
     with ExitStack() as stack:
         frozen = [(machine, stack.enter_context(_freezing(machine, deployment))) for machine in machines]
         for machine, process in frozen:
-            said = _line(process)
+            said = next_line(process, LONGEST_S)
             if said != "frozen":
                 raise SystemSaidNo(f"'{machine.name}' cannot hold still: {said or 'it does not answer'}")
         yield
@@ -38,7 +37,7 @@ def quiet(machines: Sequence[Machine], deployment: Deployment) -> Iterator[None]
             assert process.stdin is not None
             process.stdin.close()
         for machine, process in frozen:
-            if (said := _line(process)) != "in time":
+            if (said := next_line(process, LONGEST_S)) != "in time":
                 raise SystemSaidNo(f"'{machine.name}' went on before all was copied: {said or 'it does not answer'}")
 
 
@@ -62,25 +61,9 @@ def _script(machine: Machine, deployment: Deployment) -> Command:
 @contextmanager
 def _freezing(machine: Machine, deployment: Deployment) -> Iterator[subprocess.Popen[str]]:
     ssh = deployment.ssh(machine, connect_timeout_s=5)
-    process = subprocess.Popen(
-        (*deployment.network.way.enter, *ssh.local(_script(machine, deployment)).argv),
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        text=True,
-    )
-    with process:
+    argv = (*deployment.network.way.enter, *ssh.local(_script(machine, deployment)).argv)
+    with piped(argv, stderr=subprocess.STDOUT) as process:
         try:
             yield process
         finally:
             process.kill()  # sshd then closes the guest's stdin, and it goes on
-
-
-def _line(process: subprocess.Popen[str]) -> str:
-    """What the guest says next; empty when it ends, and when it says nothing for so long that all have gone on."""
-    assert process.stdout is not None
-    if not select.select([process.stdout], [], [], LONGEST_S)[0]:
-        return ""
-    return process.stdout.readline().strip()

@@ -9,7 +9,6 @@ which let guests go on however they end.
 from __future__ import annotations
 
 import math
-import select
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from gridvisor.monitor.protocol import DomainRow
 from gridvisor.monitor.xen.dom0 import HEAD, XL_S, XL_SAVE_S, run_script, what_failed
 from gridvisor.monitor.xen.monitor import CONFIGS, CONSOLES, NOTES, why_not
 from gridvisor.run.command import Command, CommandFailed, Result, Unreachable, script
-from gridvisor.run.local import clean_environment
+from gridvisor.run.piped import next_line, piped
 from gridvisor.run.ssh import Ssh
 from gridvisor.run.target import Target
 from gridvisor.storage.pool import checked_name
@@ -218,7 +217,7 @@ class XenMemory:
         with tempfile.TemporaryFile() as stderr, _started(there.argv, stderr.fileno()) as process:
 
             def require(wanted: str) -> None:
-                if (said := _line(process, 2 * XL_SAVE_S + _PATIENCE_S)) == wanted:
+                if (said := next_line(process, 2 * XL_SAVE_S + _PATIENCE_S)) == wanted:
                     return
                 if said:
                     raise SystemSaidNo(f"Guests went on before all was kept: {said}.")
@@ -288,30 +287,13 @@ def _reason(name: str, told: str, where: str) -> str:
 def _started(argv: Sequence[str], stderr: int) -> Iterator[subprocess.Popen[str]]:
     """The process, with a pipe to it and from it. It is not killed in the end: it ends when nothing comes any more,
     and it is waited for, since guests go on then."""
-    process = subprocess.Popen(
-        argv,
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        start_new_session=True,
-        text=True,
-    )
-    with process:
+    with piped(argv, stderr=stderr) as process:
         try:
             yield process
         finally:
             assert process.stdin is not None
             with suppress(OSError):
                 process.stdin.close()
-
-
-def _line(process: subprocess.Popen[str], patience_s: float) -> str:
-    """What it says next; empty when it has ended, and when it says nothing for so long."""
-    assert process.stdout is not None
-    if not select.select([process.stdout], [], [], patience_s)[0]:
-        return ""
-    return process.stdout.readline().strip()
 
 
 def _ended(process: subprocess.Popen[str]) -> bool:
