@@ -128,6 +128,15 @@ def test_a_domain_that_was_shut_down_goes(bench: Bench) -> None:
     eventually(lambda: row_of(bench.monitor, "a") is None)
 
 
+@pytest.mark.parametrize("bench", REAL, indirect=True)
+def test_a_domain_whose_own_init_is_not_there_yet_is_shut_down_as_well(bench: Bench) -> None:
+    # The initramfs waits two seconds for each of these, and says so.
+    bench.monitor.create(bench.guest("a", extra=" ".join(f"gridvisor.swap=none{number}" for number in range(8))))
+    eventually(lambda: b"no swap device /dev/none0" in bench.monitor.console_log("a"), seconds=60)
+    bench.monitor.shutdown("a")
+    eventually(lambda: row_of(bench.monitor, "a") is None)
+
+
 def test_forget_is_for_those_that_are_gone(bench: Bench) -> None:
     bench.monitor.forget("nobody")
     bench.monitor.create(bench.guest("a"))

@@ -1,8 +1,7 @@
-"""What every kernel pack has, whatever the kernel: an initramfs with our init script, and an image of modules."""
+"""What every kernel pack has, whatever the kernel: an initramfs with our scripts, and an image of modules."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,9 @@ from gridvisor.core.errors import ToolOutput
 from gridvisor.run.command import Command, script
 from gridvisor.run.target import Target
 
-INIT = Path(__file__).parent / "initramfs" / "init"
+_FOLDER = Path(__file__).parent / "initramfs"
+# What an initramfs has of ours, by its path there; a change of these texts makes another kernel pack.
+SCRIPTS = {path: (_FOLDER / Path(path).name).read_text() for path in ("init", "sbin/poweroff")}
 _APPLETS = ("sh", "mount", "mkdir", "cat", "sleep", "sync", "tar", "dd", "mkswap", "swapon", "switch_root", "insmod")
 _TIMEOUT_S = 300
 _BLOCK = 4096
@@ -46,12 +47,12 @@ def size_of_tree(tree: Path) -> tuple[int, int]:
 def make_initramfs(
     busybox_deb: Path, scratch: Path, initramfs: Path, target: Target, *, drivers: Mapping[str, bytes] | None = None
 ) -> None:
-    """Pack the init script and a static busybox as newc cpio (kernel: Documentation/driver-api/early-userspace).
+    """Pack our scripts and a static busybox as newc cpio (kernel: Documentation/driver-api/early-userspace).
 
     `drivers` are modules by their file names, in the order in which they are to be loaded.
     """
     tree = scratch / "tree"
-    for folder in ("bin", "dev", "proc", "sys", "new"):
+    for folder in ("bin", "sbin", "dev", "proc", "sys", "new"):
         (tree / folder).mkdir(parents=True)
     target.run(Command(("dpkg", "-x", str(busybox_deb), str(scratch / "busybox"))), timeout_s=_TIMEOUT_S)
     busybox = next((scratch / "busybox").glob("**/bin/busybox"), None)
@@ -60,8 +61,9 @@ def make_initramfs(
     busybox.rename(tree / "bin/busybox")
     for applet in _APPLETS:
         (tree / "bin" / applet).symlink_to("busybox")
-    shutil.copyfile(INIT, tree / "init")
-    (tree / "init").chmod(0o755)
+    for path, text in SCRIPTS.items():
+        (tree / path).write_text(text)
+        (tree / path).chmod(0o755)
     if drivers:
         (tree / "drivers").mkdir()
         for name, content in drivers.items():

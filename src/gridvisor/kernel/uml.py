@@ -14,7 +14,7 @@ from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.core.events import Bus
 from gridvisor.core.files import locked, write_whole
 from gridvisor.core.places import Places
-from gridvisor.kernel.making import INIT, make_initramfs, make_modules
+from gridvisor.kernel.making import SCRIPTS, make_initramfs, make_modules
 from gridvisor.kernel.pack import KernelPack, Mode
 from gridvisor.package.apt import Apt, Candidate
 from gridvisor.package.mirror import mirror_of_this_machine
@@ -49,7 +49,7 @@ class Choice:
     @property
     def id(self) -> str:
         """The same for the same packages, init script and way of making."""
-        parts = (str(_FORMAT), INIT.read_text(), *(f"{name} {self.packages[name].sha256}" for name in PACKAGES))
+        parts = (str(_FORMAT), *SCRIPTS.values(), *(f"{name} {self.packages[name].sha256}" for name in PACKAGES))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

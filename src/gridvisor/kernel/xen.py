@@ -19,7 +19,7 @@ from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.core.events import Bus
 from gridvisor.core.files import locked, write_whole
 from gridvisor.core.places import Places
-from gridvisor.kernel.making import INIT, Kernel, make_initramfs, make_modules
+from gridvisor.kernel.making import SCRIPTS, Kernel, make_initramfs, make_modules
 from gridvisor.kernel.pack import Kind
 from gridvisor.kernel.packaged import unpacked
 from gridvisor.kernel.trimmed import CONFIG, compiled
@@ -136,7 +136,7 @@ def xen_pack(
 
 def _made_by(kind: Kind) -> str:
     """A digest of what of ours goes into a pack."""
-    parts = [str(_FORMAT), INIT.read_text(), *([CONFIG.read_text()] if kind is Kind.TRIMMED else ())]
+    parts = [str(_FORMAT), *SCRIPTS.values(), *([CONFIG.read_text()] if kind is Kind.TRIMMED else ())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
