@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TOOLS = ("lvs", "pvs", "lvcreate", "lvremove", "lvchange", "blockdev", "dd", "mke2fs")
+TOOLS = ("lvs", "pvs", "lvcreate", "lvremove", "lvchange", "lvm", "dd", "mke2fs")
 MIB = 1 << 20
 
 _TOOL = """\
@@ -59,6 +59,12 @@ class FakeLvm:
         state["lvs"][lv] = {"size": MIB, "tags": list(tags), "pool": "", "origin": "", "content": "", "active": True}
         self._write(state)
 
+    def remove(self, lv: str) -> None:
+        """What somebody else does."""
+        state = self._read()
+        del state["lvs"][lv]
+        self._write(state)
+
     @property
     def volumes(self) -> dict[str, dict[str, Any]]:
         """All volumes, by name."""
@@ -79,6 +85,8 @@ class FakeLvm:
 
 def run(tool: str, words: list[str], state_file: str) -> int:
     """What the tool does; its exit status."""
+    if tool == "lvm":
+        return _run_script(Path(words[0]).read_text().splitlines(), state_file)
     path = Path(state_file)
     state = json.loads(path.read_text())
     try:
@@ -91,6 +99,16 @@ def run(tool: str, words: list[str], state_file: str) -> int:
     else:
         state["said"].append(f"{tool} {' '.join(words)}")
         _write(path, state)
+    return 0
+
+
+def _run_script(lines: list[str], state_file: str) -> int:
+    if lines[0] != "#!lvm":
+        raise ValueError("no script of LVM")
+    for line in lines[1:]:
+        tool, *words = line.split()
+        if status := run(tool, words, state_file):
+            return status
     return 0
 
 
@@ -125,6 +143,8 @@ def _lvcreate(state: dict[str, Any], words: list[str]) -> None:
     new = {"tags": tags, "origin": "", "pool": "", "content": "", "active": True}
     if "--snapshot" in options:
         origin_name = rest[0].removeprefix("vg0/")
+        if origin_name not in state["lvs"]:
+            raise ValueError(f"Snapshot origin LV {origin_name} not found in Volume group vg0.")
         origin = state["lvs"][origin_name]
         if "--size" in options and origin["origin"]:
             raise ValueError("Snapshots of snapshots are not supported.")
@@ -166,11 +186,6 @@ def _mke2fs(state: dict[str, Any], words: list[str]) -> None:
     state["lvs"][words[-1].removeprefix("/dev/vg0/")]["content"] = "empty ext4"
 
 
-def _blockdev(state: dict[str, Any], words: list[str]) -> str:
-    one = state["lvs"][words[-1].removeprefix("/dev/vg0/")]
-    return str(one["size"])
-
-
 def _lvs(state: dict[str, Any], words: list[str]) -> str:
     def row(name: str, one: dict[str, Any]) -> dict[str, str]:
         thick = not one["pool"]
@@ -185,6 +200,10 @@ def _lvs(state: dict[str, Any], words: list[str]) -> str:
             "data_percent": "" if (thick and not one["origin"]) or not one["active"] else "0.00",
         }
 
+    if "--nameprefixes" in words:
+        shown = [word.removeprefix("vg0/") for word in words if word.startswith("vg0/")]
+        sizes = [(name, state["lvs"][name]["size"]) for name in shown]
+        return "\n".join(f"  LVM2_LV_NAME='{name}' LVM2_LV_SIZE='{size}' LVM2_ORIGIN_SIZE=''" for name, size in sizes)
     rows = [row(name, one) for name, one in state["lvs"].items()]
     if state["thin"]:
         pool = dict.fromkeys(("origin_size", "lv_tags", "pool_lv", "origin"), "")
@@ -205,7 +224,6 @@ _DOES = {
     "lvcreate": _lvcreate,
     "lvremove": _lvremove,
     "lvchange": _lvchange,
-    "blockdev": _blockdev,
     "dd": _dd,
     "mke2fs": _mke2fs,
 }

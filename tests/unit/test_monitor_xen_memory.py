@@ -17,6 +17,7 @@ from gridvisor.core.errors import GridvisorError, Refused, SystemSaidNo, TimedOu
 from gridvisor.monitor.protocol import DomainRow, State
 from gridvisor.monitor.xen import memory as module
 from gridvisor.monitor.xen.memory import XenMemory, failures
+from gridvisor.monitor.xen.monitor import MADE
 from gridvisor.run.command import Command, CommandFailed, Result
 from gridvisor.run.local import Local
 
@@ -70,7 +71,8 @@ class World:
         uuid = f"{'a' if name.endswith('se') else 'b'}0-1"
         (self.folder / "domains" / name).write_text("running\n")
         (self.folder / f"xen/{name}.cfg").write_text(f"# Made by gridvisor, for {name}\n")
-        (self.folder / f"notes/{name}.json").write_text(json.dumps({"name": name, "uuid": uuid, "guest": {}}))
+        note = json.dumps({"making": True, "name": name, "uuid": uuid, "guest": {}})
+        (self.folder / f"notes/{name}.json").write_text(f"{note}\n{MADE}\n")
         (self.folder / f"notes/{uuid}.identity").write_text(f"identity of {name}")
 
     def destroy(self) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
+from fake_lvm import MIB, FakeLvm
 from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.run.command import Command, CommandFailed, Result
+from gridvisor.run.local import Local
 from gridvisor.run.target import checked
 from gridvisor.storage.lvm import LvmPool, parse_lvs, parse_segments, parse_sizes
 from gridvisor.storage.placement import Spot
+from gridvisor.storage.pool import NewVolume
 
 DATA = Path(__file__).parent.parent / "data" / "lvm"
 
@@ -28,10 +33,11 @@ def test_what_cannot_be_read_is_told(said: str) -> None:
         parse_lvs(said)
 
 
-def test_a_device_without_a_size_is_told() -> None:
-    assert parse_sizes("4194304\n512\n") == [4 << 20, 512]
-    with pytest.raises(ToolOutput, match="is no size: 'none"):
-        parse_sizes("none\n")
+def test_a_volume_has_the_size_of_its_origin_and_one_without_a_size_is_told() -> None:
+    said = (DATA / "lvs-sizes-2.03.31.txt").read_text()
+    assert parse_sizes(said, ["t5", "t4"]) == [256 << 20, 256 << 20]
+    with pytest.raises(ToolOutput, match="lvs does not say how large 't6' is"):
+        parse_sizes(said, ["t4", "t6"])
 
 
 class Dom0:
@@ -46,15 +52,17 @@ class Dom0:
         self.scripts: list[str] = []
 
     def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
-        body = command.argv[2]
+        body, *words = command.argv[2], *command.argv[4:]
         self.scripts.append(body.split()[0])
-        if self._fails in body:
+        if self._fails in body or any(self._fails in word for word in words):
             return checked(Result(command, 5, "", self._said, 0.0, self.name), check=check)
         said = '{"report": [{"lv": []}]}' if body.startswith("lvs") else ""
         if body.startswith("pvs"):
             said = (DATA / "pvs-segments-2.03.31.json").read_text()
-        elif "blockdev" in body:
-            said = "4194304\n"
+        elif body.startswith("lvm"):
+            said = re.sub(
+                r".*--name (\S+).*", r"LVM2_LV_NAME='\1' LVM2_LV_SIZE='4194304' LVM2_ORIGIN_SIZE=''", words[0]
+            )
         return Result(command, 0, said, "", 0.0, self.name)
 
 
@@ -74,6 +82,37 @@ def test_a_group_without_room_is_told_with_what_mends_it(said: str, tmp_path: Pa
     ) as full:
         pool.create("b", 1 << 20)
     assert "vgextend vg0" in (full.value.hint or "")
+
+
+def test_what_was_just_seen_spares_a_look_at_a_group_with_one_spot(tmp_path: Path) -> None:
+    dom0 = Dom0(fails="nothing", said="")
+    pool = _pool(tmp_path, dom0)
+    pool.list()
+    assert pool.free_bytes() == 88080384
+    pool.make([NewVolume("a-disk", size_bytes=MIB), NewVolume("a-swap", size_bytes=MIB)])
+    assert dom0.scripts == ["lvs", "pvs", "lvm"]
+    pool.create("a-data", MIB)
+    assert dom0.scripts[3:] == ["lvs", "pvs", "lvm"], "what was seen is used once"
+
+
+def test_what_was_seen_too_long_ago_is_looked_at_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lvm = FakeLvm(tmp_path, thin=True)
+    monkeypatch.setenv("PATH", f"{lvm.bin}:{os.environ['PATH']}")
+    pool = LvmPool(Local(), "vg0", "vg0", fill=lvm.fill, locks=tmp_path / "locks")
+    pool.list()
+    lvm.add("a-disk")
+    with pytest.raises(Refused, match="'vg0/a-disk' exists already, and gridvisor did not make it"):
+        pool.create("a-disk", MIB)
+    assert lvm.volumes["a-disk"]["tags"] == []
+    image = tmp_path / "aa11/root.img"
+    image.parent.mkdir()
+    image.write_text("image")
+    pool.clone("b-disk", image)
+    pool.list()
+    pool.remove("b-disk")
+    lvm.remove("gridvisor.image.aa11")
+    pool.clone("c-disk", image)
+    assert lvm.volumes["c-disk"]["content"] == "image"
 
 
 def test_a_volume_that_cannot_be_finished_goes(tmp_path: Path) -> None:

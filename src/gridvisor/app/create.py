@@ -32,6 +32,7 @@ from gridvisor.identity.keys import access_key, host_key, known_hosts_line, mach
 from gridvisor.identity.model import Identity, Interface
 from gridvisor.identity.tarball import write_identity
 from gridvisor.image.inspect import network_style
+from gridvisor.image.store import Image
 from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, State, VolumeUse
 from gridvisor.network.dom0 import Dom0Network
 from gridvisor.network.namespace import check_able
@@ -71,35 +72,45 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
         image = base_image(host, wish.image) if root_image_is_needed(wanted, there) else None
     if not wish.overcommit:
         check_disk(missing_bytes(wanted, there, image.path.stat().st_size if image else 0), has=has)
-    with bus.step("volumes", where=domain.name):
+    with ThreadPoolExecutor() as beside:
+        volumes_made = beside.submit(_volumes, domain, wanted, there, image, host)
+        machine = host.machines.settle(domain, host.network.subnet)
+        with joined(domain, machine, host) as nics:
+            volumes = volumes_made.result()
+            with bus.step("identity", where=domain.name):
+                identity_id = _write_identity(domain, machine, volumes, host)
+            with bus.step("domain", where=domain.name):
+                bridge = host.network.bridge_of(host.network.bridge)
+                wiring = host.network.wiring(
+                    {nic.tap: bridge for nic in nics},
+                    tuple(Published(port, machine.address, guest_port) for port, guest_port in wish.publish.items()),
+                )
+                guest = Guest(
+                    domain=replace(domain, vifs=tuple(replace(vif, bridge=bridge) for vif in domain.vifs)),
+                    volumes=(
+                        *volumes,
+                        Attachment(VolumeUse.IDENTITY, machine.folder / "identity.tar", writable=False),
+                        Attachment(VolumeUse.MODULES, pack.modules, writable=False),
+                    ),
+                    nics=nics,
+                    namespace=host.network.namespace if nics else None,
+                    address=str(machine.address) if nics else None,
+                    identity_id=identity_id,
+                    before=wiring.before,
+                    companions=wiring.companions,
+                    after=wiring.after,
+                )
+                return host.monitor.create(guest, paused=wish.paused)
+
+
+def _volumes(
+    domain: Domain, wanted: tuple[WantedVolume, ...], there: There, image: Image | None, host: Host
+) -> tuple[Attachment, ...]:
+    with host.bus.step("volumes", where=domain.name):
         volumes = attach(wanted, there, host.pool, image)
         if any(volume.file or volume.label in there for volume in wanted):  # what was only made now, nobody uses
             _refuse_shared(volumes, host)
-    with bus.step("identity", where=domain.name):
-        machine = host.machines.settle(domain, host.network.subnet)
-        identity_id = _write_identity(domain, machine, volumes, host)
-    with joined(domain, machine, host) as nics, bus.step("domain", where=domain.name):
-        bridge = host.network.bridge_of(host.network.bridge)
-        wiring = host.network.wiring(
-            {nic.tap: bridge for nic in nics},
-            tuple(Published(port, machine.address, guest_port) for port, guest_port in wish.publish.items()),
-        )
-        guest = Guest(
-            domain=replace(domain, vifs=tuple(replace(vif, bridge=bridge) for vif in domain.vifs)),
-            volumes=(
-                *volumes,
-                Attachment(VolumeUse.IDENTITY, machine.folder / "identity.tar", writable=False),
-                Attachment(VolumeUse.MODULES, pack.modules, writable=False),
-            ),
-            nics=nics,
-            namespace=host.network.namespace if nics else None,
-            address=str(machine.address) if nics else None,
-            identity_id=identity_id,
-            before=wiring.before,
-            companions=wiring.companions,
-            after=wiring.after,
-        )
-        return host.monitor.create(guest, paused=wish.paused)
+    return volumes
 
 
 def _refuse_what_does_not_fit(

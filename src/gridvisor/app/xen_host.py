@@ -64,6 +64,7 @@ class XenHost(Host):
         self._keys = keys
         self._pace = pace
         self._is_warned = False
+        self._pools: dict[str, LvmPool] = {}
 
     @cached_property
     def dom0(self) -> Target:
@@ -90,6 +91,11 @@ class XenHost(Host):
 
     def pool(self, group: str) -> LvmPool:
         """See Host.pool. A site's group is one inside of our volume group, any other a volume group of its own."""
+        if group not in self._pools:
+            self._pools[group] = self._new_pool(group)
+        return self._pools[group]
+
+    def _new_pool(self, group: str) -> LvmPool:
         write = self._fill or filling(self.dom0)
 
         def fill(image: Path, device: str, *, is_empty: bool) -> None:
@@ -113,8 +119,8 @@ class XenHost(Host):
 
     def room(self) -> Room:
         """See Host.room. Warns, once, of a dom0 whose memory is not fixed."""
-        free_bytes = self.pool(GROUP).free_bytes()
         info = self._xen.info()
+        free_bytes = self.pool(GROUP).free_bytes()
         if not (info.is_fixed or self._is_warned):
             self._is_warned = True
             self.bus.warn(
@@ -159,7 +165,7 @@ def host_at(host: Host, uri: str) -> Host:
             uri,
             dom0=lambda: box.dom0,
             fill=box.fill,
-            start=box.up,
+            start=lambda: box.up(ask_again=False),
             parameters=GUEST_PARAMETERS,
             keys=GUEST_KEYS,
             pace=lambda: _pace_of(box),

@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from urllib.parse import quote, unquote
 
 from gridvisor.core.errors import GridvisorError, Refused, TimedOut, ToolOutput
@@ -44,49 +45,17 @@ _LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "$1"'
 _SEGMENTS = """\
 pvs --segments --reportformat json --units b --nosuffix -o pv_name,pv_free,lv_name --select "vg_name = $1"
 """
-# Four words for each volume: its name, what it is a snapshot of or nothing, its size or that of its changes, and tags.
-# How large it is then is told: LVM gives whole extents.
-_MAKE = """\
-set -f
-group=$1 pool=$2 disk=$3
-shift 3
-while [ $# -gt 0 ]; do
-    options="--yes --name $1" golden=$2 size=$3 device=/dev/$group/$1
-    for tag in $4; do
-        options="$options --addtag $tag"
-    done
-    [ -n "$golden" ] && options="$options --snapshot --permission rw" || options="$options --wipesignatures n"
-    case ${pool:+thin}${golden:+snapshot} in
-        thinsnapshot) lvcreate -q $options --setactivationskip n "$group/$golden" ;;
-        snapshot) lvcreate -q $options --size "${size}b" "$group/$golden" $disk ;;
-        thin) lvcreate -q $options --virtualsize "${size}b" --thinpool "$pool" "$group" ;;
-        *) lvcreate -q $options --size "${size}b" "$group" $disk ;;
-    esac >&2
-    blockdev --getsize64 "$device"
-    shift 4
-done
+# Several commands in one process of LVM, until one fails: its start is half of what an lvcreate takes an emulated dom0.
+# That they are a script is what the first line tells it (lvm2, tools/lvmcmdline.c: _run_script).
+_COMMANDS = """\
+lvm /dev/stdin <<END
+#!lvm
+$1
+END
 """
+_SIZES = "lvs --noheadings --nosuffix --units b --nameprefixes -o lv_name,lv_size,origin_size"
+_SIZE = re.compile(r"LVM2_LV_NAME='([^']+)' LVM2_LV_SIZE='(\d+)' LVM2_ORIGIN_SIZE='(\d*)'")
 _WHOLE = f'lvchange -q ${{2:+--permission "$2"}} --deltag {_MAKING} --addtag {TAG} "$1" >&2'
-# Four words for each volume; of thin ones only. They are not activated, as lvmthin(7) has it, save those of guests.
-_SAVE = f"""\
-group=$1 mine=$2
-shift 2
-while [ $# -gt 0 ]; do
-    lvcreate -q --yes --snapshot --name "$2" --permission r --setactivationskip y --addtag {TAG} --addtag "$mine" \\
-        --addtag "$3" ${{4:+--addtag "$4"}} "$group/$1" >&2
-    shift 4
-done
-"""
-_LOAD = f"""\
-group=$1 mine=$2
-shift 2
-while [ $# -gt 0 ]; do
-    [ -z "$3" ] || lvremove -q --yes "$group/$2" >&2
-    lvcreate -q --yes --snapshot --name "$2" --permission rw --setactivationskip n --addtag {TAG} --addtag "$mine" \\
-        ${{4:+--addtag "$4"}} "$group/$1" >&2
-    shift 4
-done
-"""
 _REMOVE = 'lvremove -q --yes "$@" >&2'
 _COPY = 'dd if="$1" of="$2" bs=1M iflag=fullblock status=none conv="${3:+sparse,}fsync"'
 # Past the page cache of dom0, which does not see what guests write.
@@ -96,6 +65,8 @@ _LABEL = 'mke2fs -q -t ext4 -m 0 -E "$3" -L "$2" "$1"'
 _NO_ROOM = re.compile(
     "nsufficient free space|nsufficient suitable allocatable|out of data space|reached threshold|No space left"
 )
+# Why what was seen last no longer holds: by lvcreate of a name that was taken, and of a snapshot of what is gone.
+_CHANGED = re.compile("already exists in volume group|not found in Volume group")
 # What reads as zeros need not have them written: 2 GiB of a thin pool took an emulated dom0 a minute of its busiest.
 _ZEROS, _ANYTHING = "assume_storage_prezeroed=1", "lazy_itable_init=1"
 
@@ -169,10 +140,13 @@ class LvmPool:
         self._group = checked_name(group)
         self._fill = fill
         self._locks = locks
+        self._seen_last: _Look | None = None
+        self._looking = Lock()
 
     def list(self) -> Sequence[Volume]:
         """See VolumePool.list."""
-        return self._mine(self._lvs())
+        with self._looking:
+            return self._mine(self._look().seen)
 
     def _mine(self, seen: Sequence[_Seen]) -> tuple[Volume, ...]:
         mine = {TAG, f"{_GROUP}{self._group}"}
@@ -195,7 +169,10 @@ class LvmPool:
 
     def make(self, wanted: Sequence[NewVolume]) -> Sequence[Volume]:
         """See VolumePool.make: on one spot, with one look at the group."""
-        while (made := self._made(wanted)) is None:
+        for one in wanted:
+            checked_name(one.name)
+        made = self._made_without_a_look(wanted)
+        while made is None and (made := self._made(wanted)) is None:
             for image in {one.image for one in wanted if one.image}:
                 self.bring(image)
         return tuple(
@@ -203,25 +180,39 @@ class LvmPool:
             for one, volume in zip(wanted, made, strict=True)
         )
 
+    def _made_without_a_look(self, wanted: Sequence[NewVolume]) -> Sequence[Volume] | None:
+        """The volumes, by what was seen last, if that is enough: of a single spot, which is not to be chosen."""
+        group, self._seen_last = self._seen_last, None
+        if group is None or len(group.spots) != 1:
+            return None
+        try:
+            return self._made_in(group, wanted)
+        except CommandFailed as error:
+            if _CHANGED.search(error.result.stderr):
+                return None
+            raise
+
     def _made(self, wanted: Sequence[NewVolume]) -> Sequence[Volume] | None:
-        """The volumes, if the spot where they belong has their images. What is to hold a file system is not whole yet.
+        """The volumes, by a new look at the group.
 
         None other is placed meanwhile: machines that are made side by side would all go where it was the emptiest.
         """
-        for one in wanted:
-            checked_name(one.name)
         with locked(self._locks / f"{self._vg}.placing.lock"):
-            group = self._look()
-            for one in wanted:
-                self._require_new(one.name, group.seen)
-            spot = spot_for(self._name(wanted[0].name), sum(_room(one) for one in wanted), group.spots)
-            pieces = []
-            for one in wanted:
-                golden = "" if one.image is None else group.golden(one.image, spot)
-                if golden is None:
-                    return None
-                pieces.append(_Piece(self._name(one.name), golden, _room(one), self._tags(one)))
-            sizes = self._lvcreate(pieces, group, spot)
+            return self._made_in(self._look(), wanted)
+
+    def _made_in(self, group: _Look, wanted: Sequence[NewVolume]) -> Sequence[Volume] | None:
+        """The volumes, if the spot where they belong has their images. What is to hold a file system is not whole
+        yet."""
+        for one in wanted:
+            self._require_new(one.name, group.seen)
+        spot = spot_for(self._name(wanted[0].name), sum(_room(one) for one in wanted), group.spots)
+        pieces = []
+        for one in wanted:
+            golden = "" if one.image is None else group.golden(one.image, spot)
+            if golden is None:
+                return None
+            pieces.append(_Piece(self._name(one.name), golden, _room(one), self._tags(one)))
+        sizes = self._lvcreate(pieces, group, spot)
         return [
             Volume(
                 self._group, one.name, self.path_of(one.name), size, 0 if group.pooled or one.image else size, one.image
@@ -324,13 +315,17 @@ class LvmPool:
             folders[name].mkdir()
             write_whole(folders[name] / _RECORD, json.dumps({"name": name, "volume": saved[one]}))
         thin = [one for one in names if one.pool]
-        if thin:
-            words = [w for one in thin for w in (one.name, saved[one], f"{_OF}{names[one]}", _backing_tag(one))]
-            self._run(_SAVE, self._vg, f"{_SAVED}{self._group}", *words, timeout_s=_LVM_S + 10 * len(thin))
+        # They are not activated, as lvmthin(7) has it; those of guests are.
+        self._lvm(
+            [
+                f"lvcreate -q --yes --snapshot --name {saved[one]} --permission r --setactivationskip y"
+                f" {_tagged(TAG, *self._tags_saved(one, names[one]))} {self._vg}/{one.name}"
+                for one in thin
+            ]
+        )
         copies = [one for one in names if not one.pool]
         for one, disk in zip(copies, self._disks_of(copies, look), strict=True):
-            tags = (f"{_SAVED}{self._group}", f"{_OF}{names[one]}", _backing_tag(one))
-            self._copy(one, saved[one], disk, tags)
+            self._copy(one, saved[one], disk, self._tags_saved(one, names[one]))
 
     def load(self, folders: Mapping[str, Path]) -> None:
         """See VolumePool.load. A copy is on the disk where the saved one is."""
@@ -342,17 +337,20 @@ class LvmPool:
             self._require_ours(by_name[self._name(name)])
         mine = f"{_GROUP}{self._group}"
         thin = {name: one for name, one in saved.items() if one.pool}
-        if thin:
-            words = [
-                word
-                for name, one in thin.items()
-                for word in (one.name, self._name(name), "there" if name in there else "", _backing_tag(one))
-            ]
-            self._run(_LOAD, self._vg, mine, *words, timeout_s=_LVM_S + 20 * len(thin))
+        commands = []
+        for name, one in thin.items():
+            lv, tags = self._name(name), _tagged(TAG, mine, *_backing_tags(one))
+            if name in there:
+                commands.append(f"lvremove -q --yes {self._vg}/{lv}")
+            commands.append(
+                f"lvcreate -q --yes --snapshot --name {lv} --permission rw --setactivationskip n {tags}"
+                f" {self._vg}/{one.name}"
+            )
+        self._lvm(commands)
         copies = {name: one for name, one in saved.items() if not one.pool}
         for (name, one), disk in zip(copies.items(), self._disks_of(tuple(copies.values()), look), strict=True):
             self.remove(name)
-            self._copy(one, self._name(name), disk, (mine, _backing_tag(one)))
+            self._copy(one, self._name(name), disk, (mine, *_backing_tags(one)))
 
     def clear(self, folders: Collection[Path]) -> None:
         """See VolumePool.clear. Raises ToolOutput for a folder that does not say what is kept for it."""
@@ -366,8 +364,10 @@ class LvmPool:
             self._run(_REMOVE, *left, timeout_s=_LVM_S + 10 * len(left))
 
     def free_bytes(self) -> int:
-        """What new volumes may take: of the thin pools when there are any, else of the group."""
-        return sum(spot.free_bytes for spot in self._look().spots)
+        """What new volumes may take: of the thin pools when there are any, else of the group; as `list` has just seen
+        it, or by a look of its own."""
+        with self._looking:
+            return sum(spot.free_bytes for spot in (self._seen_last or self._look()).spots)
 
     def _name(self, name: str) -> str:
         return checked_name(name) if self._group == self._vg else f"{self._group}.{checked_name(name)}"
@@ -376,12 +376,29 @@ class LvmPool:
         """New logical volumes, in place of some that were never finished (see `_finishing`); how large each is."""
         for lv in {one.lv for one in pieces} & {one.name for one in group.seen if _MAKING in one.tags}:
             self._run(_REMOVE, f"{self._vg}/{lv}")
-        words = [
-            word
-            for one in pieces
-            for word in (one.lv, one.golden, str(-(-one.room_bytes // 512) * 512), " ".join(one.tags))
-        ]
-        return parse_sizes(self._run(_MAKE, self._vg, *group.where(spot), *words))
+        commands = [self._command(one, *group.where(spot)) for one in pieces]
+        shown = " ".join(f"{self._vg}/{one.lv}" for one in pieces)
+        return parse_sizes(self._lvm([*commands, f"{_SIZES} {shown}"]), [one.lv for one in pieces])
+
+    def _command(self, one: _Piece, pool: str, disk: str) -> str:
+        """What makes it, in that thin pool, or else on that physical volume, or on any."""
+        command = f"lvcreate -q --yes --name {one.lv} {_tagged(*one.tags)}"
+        room = f"{-(-one.room_bytes // 512) * 512}b"
+        if one.golden:
+            how = "--setactivationskip n" if pool else f"--size {room}"
+            return f"{command} --snapshot --permission rw {how} {self._vg}/{one.golden} {disk}"
+        how = f"--virtualsize {room} --thinpool {pool}" if pool else f"--size {room}"
+        return f"{command} --wipesignatures n {how} {self._vg} {disk}"
+
+    def _lvm(self, commands: Sequence[str]) -> str:
+        """What these commands of LVM print, run one after another until one fails; nothing is run for none."""
+        if not commands:
+            return ""
+        return self._run(_COMMANDS, "\n".join(commands), timeout_s=_LVM_S + 20 * len(commands))
+
+    def _tags_saved(self, one: _Seen, name: str) -> tuple[str, ...]:
+        """What a saved volume says: whose it is, and of which volume."""
+        return (f"{_SAVED}{self._group}", f"{_OF}{name}", *_backing_tags(one))
 
     @contextmanager
     def _finishing(self, lv: str, *, permission: str = "") -> Iterator[None]:
@@ -443,9 +460,7 @@ class LvmPool:
 
     def _copy(self, one: _Seen, lv: str, disk: Spot | None, tags: Sequence[str]) -> None:
         """A new volume of that name and those tags, outside of thin pools, with what `one` has."""
-        where = disk.name if disk else ""
-        words = (lv, "", str(one.size_bytes), " ".join((_MAKING, *tags)))
-        self._run(_MAKE, self._vg, "", where, *words)
+        self._lvm([self._command(_Piece(lv, "", one.size_bytes, (_MAKING, *tags)), "", disk.name if disk else "")])
         with self._finishing(lv):
             self._run(_COPY_NOW, f"/dev/{self._vg}/{one.name}", f"/dev/{self._vg}/{lv}", timeout_s=_COPY_S)
 
@@ -465,9 +480,10 @@ class LvmPool:
 
     def _look(self) -> _Look:
         seen = self._lvs()
-        if pools := _pools(seen):
-            return _Look(seen, pools, pooled=True)
-        return _Look(seen, parse_segments(self._run(_SEGMENTS, self._vg)), pooled=False)
+        pools = _pools(seen)
+        spots = pools or parse_segments(self._run(_SEGMENTS, self._vg))
+        self._seen_last = _Look(seen, spots, pooled=bool(pools))
+        return self._seen_last
 
     def _run(self, source: str, *words: str, timeout_s: float = _LVM_S) -> str:
         try:
@@ -520,17 +536,23 @@ def _tag(seen: _Seen, prefix: str) -> str | None:
     return next((tag.removeprefix(prefix) for tag in seen.tags if tag.startswith(prefix)), None)
 
 
-def _backing_tag(seen: _Seen) -> str:
+def _backing_tags(seen: _Seen) -> tuple[str, ...]:
+    """The tag that says of which image it is; none of one that is of none."""
     told = _tag(seen, _BACKING)
-    return "" if told is None else f"{_BACKING}{told}"
+    return () if told is None else (f"{_BACKING}{told}",)
 
 
-def parse_sizes(said: str) -> Sequence[int]:
-    """The bytes that `blockdev --getsize64` said of several devices. Raises ToolOutput for what is no number."""
+def _tagged(*tags: str) -> str:
+    return " ".join(f"--addtag {tag}" for tag in tags)
+
+
+def parse_sizes(said: str, lvs: Sequence[str]) -> Sequence[int]:
+    """The bytes of these logical volumes, by `_SIZES`. Raises ToolOutput when one is not among them."""
+    sizes = {name: int(origin or size) for name, size, origin in _SIZE.findall(said)}
     try:
-        return [int(line) for line in said.splitlines()]
-    except ValueError as error:
-        raise ToolOutput(f"What blockdev says is no size: {said[:400]!r}") from error
+        return [sizes[lv] for lv in lvs]
+    except KeyError as error:
+        raise ToolOutput(f"lvs does not say how large {error} is: {said[:400]!r}") from error
 
 
 def _room(one: NewVolume) -> int:

@@ -67,6 +67,7 @@ done
 echo "The disk '$serial' does not show." >&2
 exit 1
 """
+_WAS_UP = "was-up"  # in its folder: the line of qemu.pid when it answered
 _UP = "test -e /run/gridvisor-box-is-up && xl list >/dev/null"
 
 
@@ -119,13 +120,14 @@ class Box:
         self._qmp = Qmp(self._folder)
         self._qemu = Detached(self._folder / "qemu.pid")
 
-    def up(self, wish: Hardware | None = None) -> bool:
+    def up(self, wish: Hardware | None = None, *, ask_again: bool = True) -> bool:
         """Make the box if there is none, start or resume it, and return when its `xl` answers.
 
         True when it was resumed: its own clock is right then, and those of its guests stood still for so long.
 
-        `wish` is what a new one is to be; one that is there stays what it is. Raises TimedOut with the last words of
-        its console.
+        `wish` is what a new one is to be; one that is there stays what it is. Without `ask_again`, one that has
+        answered since it runs is not asked: whoever asks it something next is told. Raises TimedOut with the last words
+        of its console.
         """
         with self._held():
             record = self._read() or self._make(wish)
@@ -133,7 +135,8 @@ class Box:
                 record = replace(record, saved=False)
                 self._write(record)
                 self._qmp.ask("cont")  # it stands still if a `down` was killed
-                self._until_up(record, _COLD_S)
+                if ask_again or not self._was_up:
+                    self._until_up(record, _COLD_S)
             elif record.saved:
                 return self._resume(record)
             else:
@@ -308,6 +311,13 @@ class Box:
             wait_until("the box is not up", check, Deadline.after(seconds), every_s=0.2)
         except TimedOut as error:
             raise TimedOut(f"{error.message}. It said last:\n{self._last_words()}") from error
+        write_whole(self._folder / _WAS_UP, self._qemu.pid_file.read_text())
+
+    @property
+    def _was_up(self) -> bool:
+        """Whether the box has answered since its QEMU was started."""
+        noted = self._folder / _WAS_UP
+        return noted.exists() and noted.read_text() == self._qemu.pid_file.read_text()
 
     def _last_words(self) -> str:
         logs = (self._folder / name for name in (SERIAL_LOG, _QEMU_LOG))

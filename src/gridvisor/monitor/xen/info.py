@@ -10,7 +10,9 @@ from gridvisor.core.errors import ToolOutput
 # `xl info`, and after it the setting of xl.conf(5) as a line of the same form.
 LOOK = """\
 xl info
-sed -n 's/^ *autoballoon *= *"\\{0,1\\}\\([a-z0-9]*\\).*/autoballoon : \\1/p' /etc/xen/xl.conf 2>/dev/null || :
+[ ! -r /etc/xen/xl.conf ] || while read -r line; do
+    case $line in autoballoon*=*) echo "${line%%=*}: ${line#*=}" ;; esac
+done </etc/xen/xl.conf
 """
 
 
@@ -38,5 +40,5 @@ def parse_info(said: str) -> XenInfo:
         raise ToolOutput(f"xl info gives no number of MiB that are free: '{facts['free_memory']}'.") from error
     told = re.search(r"\bdom0_mem=", facts.get("xen_commandline", "")) is not None
     # xl.conf(5): without a word it is 'auto', which is off where dom0_mem is given.
-    balloon = facts.get("autoballoon", "auto")
+    balloon = facts.get("autoballoon", "auto").partition("#")[0].strip(" \"'")
     return XenInfo(free_mib, told and balloon not in ("on", "1"), facts)

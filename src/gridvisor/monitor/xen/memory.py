@@ -18,7 +18,7 @@ from gridvisor.core.errors import Refused, SystemSaidNo, ToolOutput
 from gridvisor.core.units import counted
 from gridvisor.monitor.protocol import DomainRow
 from gridvisor.monitor.xen.dom0 import HEAD, XL_S, XL_SAVE_S, run_script, what_failed
-from gridvisor.monitor.xen.monitor import CONFIGS, CONSOLES, NOTES, why_not
+from gridvisor.monitor.xen.monitor import CONFIGS, CONSOLES, MADE, NOTES, why_not
 from gridvisor.run.command import Command, CommandFailed, Result, Unreachable, script
 from gridvisor.run.piped import next_line, piped
 from gridvisor.run.ssh import Ssh
@@ -121,13 +121,14 @@ bring_back() {{
         trap - EXIT
         destroy_half "$uuid"
         detach "$identity"
-        rm -f "$config" "$config.new" "$note" "$note.new" "$identity"
+        rm -f "$config" "$config.new" "$note" "$identity"
         exit $status
     }}
     trap fail EXIT
     [ ! -e "$note" ] || rm -f "$notes/$(uuid_in "$note").identity"
-    sed 's/^{{/{{"making": true, /' "$folder/$name.json" >"$note.new"
-    mv "$note.new" "$note"
+    IFS= read -r told <"$folder/$name.json" || :
+    told=${{told#'{{"making": true, '}}
+    printf '{{"making": true, %s\\n' "${{told#'{{'}}" >"$note"
     cp "$folder/$name.cfg" "$config.new"
     mv "$config.new" "$config"
     (umask 077; cat "$folder/$name.identity" >"$identity")
@@ -135,7 +136,7 @@ bring_back() {{
     [ ! -e "$console" ] || mv "$console" "$console.old"
     within {XL_SAVE_S} xl restore -p "$folder/$name.save" 8>&- 9>&-
     : >"$folder/$name.back"
-    sed -i 's/^{{"making": true, /{{/' "$note"
+    echo {MADE} >>"$note"
     trap - EXIT
 }}
 [ -d "$folder" ] || {{ echo "there is no $folder in dom0 any more" >&2; exit 1; }}
