@@ -135,14 +135,23 @@ def test_three_outcomes(ssh: Ssh, server: Server) -> None:
 
 
 def test_a_remote_signal_is_not_a_lost_connection(ssh: Ssh) -> None:
-    result = ssh.run(script("kill -KILL $$"), timeout_s=20, check=False)
-    assert result.status == 128 + signal.SIGKILL
+    for killed in (Command.of("sh", "-c", "kill -KILL $$"), script("sh -c 'kill -KILL $PPID'; sleep 5")):
+        assert ssh.run(killed, timeout_s=20, check=False).status == 128 + signal.SIGKILL
+
+
+def test_a_script_is_one_as_anywhere_else(ssh: Ssh) -> None:
+    """By the shell that reports how it ended."""
+    body = """printf '<%s>' "$0" "$@"; cat; trap 'echo bye' EXIT; false; echo on"""
+    result = ssh.run(script(body, "a b", "'", "$HOME", stdin=b"in"), timeout_s=20, check=False)
+    assert (result.status, result.stdout) == (1, "<sh><a b><'><$HOME>inbye\n")
+    unset = ssh.run(script('echo "$nobody"'), timeout_s=20, check=False)
+    assert (unset.status, "nobody" in unset.stderr) == (2, True)
 
 
 def test_a_connection_that_is_cut_is_unreachable(ssh: Ssh) -> None:
     """The remote command ends the server's process for this connection, as a crash would."""
     with pytest.raises(Unreachable):
-        ssh.run(script("kill -KILL $(ps -o ppid= -p $PPID) $PPID; sleep 5"), timeout_s=20)
+        ssh.run(script("kill -KILL $PPID; sleep 5"), timeout_s=20)
     assert ssh.run(Command.of("true"), timeout_s=20).status == 0
 
 

@@ -275,7 +275,7 @@ def test_a_saved_file_that_is_none_is_told() -> None:
         (("", ""), True),
         (("dom0_mem=512M,max:512M ", ""), False),
         (("autoballoon : off", "autoballoon : on"), False),
-        (("autoballoon : off", "autoballoon : \"on\"  # sic"), False),
+        (("autoballoon : off", 'autoballoon : "on"  # sic'), False),
         (("autoballoon : off", "autoballoon : 1"), False),
         (("autoballoon : off", "autoballoon : auto"), True),
         (("autoballoon : off", ""), True),

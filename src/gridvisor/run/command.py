@@ -39,9 +39,12 @@ def _shown(word: str) -> str:
     return "***" if isinstance(word, Secret) else shlex.quote(word)
 
 
+SHELL = ("/bin/sh", "-euc")
+
+
 def script(body: str, *arguments: str, stdin: bytes | None = None) -> Command:
     """The command that runs `body` with `/bin/sh -eu`; `arguments` become $1, $2 …"""
-    return Command(("/bin/sh", "-euc", body, "sh", *arguments), stdin=stdin)
+    return Command((*SHELL, body, "sh", *arguments), stdin=stdin)
 
 
 @dataclass(frozen=True, slots=True)
