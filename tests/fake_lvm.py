@@ -106,6 +106,9 @@ def _run_script(lines: list[str], state_file: str) -> int:
     if lines[0] != "#!lvm":
         raise ValueError("no script of LVM")
     for line in lines[1:]:
+        if len(line) > 255:
+            sys.stderr.write(f"  Line too long (max 255) beginning: {line[:50]}\n")
+            return 3
         tool, *words = line.split()
         if status := run(tool, words, state_file):
             return status
@@ -123,10 +126,14 @@ def _options(words: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     rest, left = [], list(words)
     while left:
         word = left.pop(0)
-        if word in ("-q", "--yes", "--snapshot"):
+        if word in ("-q", "--yes", "-s", "-qy"):
             options.setdefault(word, [])
         elif word.startswith("--"):
             options.setdefault(word, []).append(left.pop(0))
+        elif word == "-qyn":
+            options["-n"] = [left.pop(0)]
+        elif word.startswith("-"):
+            options[word[:2]] = [word[2:]]
         else:
             rest.append(word)
     return options, rest
@@ -134,25 +141,25 @@ def _options(words: list[str]) -> tuple[dict[str, list[str]], list[str]]:
 
 def _lvcreate(state: dict[str, Any], words: list[str]) -> None:
     options, rest = _options(words)
-    [name] = options["--name"]
+    [name] = options["-n"]
     if name in state["lvs"]:
         raise ValueError(f'Logical Volume "{name}" already exists in volume group "vg0".')
     tags = options.get("--addtag", [])
     if "" in tags:
         raise ValueError("a tag is empty")
     new = {"tags": tags, "origin": "", "pool": "", "content": "", "active": True}
-    if "--snapshot" in options:
+    if "-s" in options:
         origin_name = rest[0].removeprefix("vg0/")
         if origin_name not in state["lvs"]:
             raise ValueError(f"Snapshot origin LV {origin_name} not found in Volume group vg0.")
         origin = state["lvs"][origin_name]
-        if "--size" in options and origin["origin"]:
+        if "-L" in options and origin["origin"]:
             raise ValueError("Snapshots of snapshots are not supported.")
         new |= {"size": origin["size"], "content": origin["content"], "origin": origin_name, "pool": origin["pool"]}
         # lvmthin(7): a thin snapshot is not activated unless it is asked for
-        new["active"] = not origin["pool"] or options.get("--setactivationskip") == ["n"]
+        new["active"] = not origin["pool"] or options.get("-k") == ["n"]
     else:
-        size = options.get("--virtualsize", options.get("--size", ["?"]))[0]
+        size = options.get("-V", options.get("-L", ["?"]))[0]
         new |= {"size": int(size.removesuffix("b")), "pool": options.get("--thinpool", [""])[0]}
     state["lvs"][name] = new
 

@@ -61,7 +61,7 @@ class Dom0:
             said = (DATA / "pvs-segments-2.03.31.json").read_text()
         elif body.startswith("lvm"):
             said = re.sub(
-                r".*--name (\S+).*", r"LVM2_LV_NAME='\1' LVM2_LV_SIZE='4194304' LVM2_ORIGIN_SIZE=''", words[0]
+                r".*-qyn (\S+).*", r"LVM2_LV_NAME='\1' LVM2_LV_SIZE='4194304' LVM2_ORIGIN_SIZE=''", words[0]
             )
         return Result(command, 0, said, "", 0.0, self.name)
 
@@ -92,7 +92,9 @@ def test_what_was_just_seen_spares_a_look_at_a_group_with_one_spot(tmp_path: Pat
     pool.make([NewVolume("a-disk", size_bytes=MIB), NewVolume("a-swap", size_bytes=MIB)])
     assert dom0.scripts == ["lvs", "pvs", "lvm"]
     pool.create("a-data", MIB)
-    assert dom0.scripts[3:] == ["lvs", "pvs", "lvm"], "what was seen is used once"
+    assert dom0.scripts[3:] == ["lvs", "pvs", "lvm"], "what was seen is of before a change"
+    pool.free_bytes()
+    assert dom0.scripts[6:] == ["lvs", "pvs"]
 
 
 def test_what_was_seen_too_long_ago_is_looked_at_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +109,9 @@ def test_what_was_seen_too_long_ago_is_looked_at_anew(tmp_path: Path, monkeypatc
     image = tmp_path / "aa11/root.img"
     image.parent.mkdir()
     image.write_text("image")
+    pool.clone("b-disk", image)
+    pool.list()
+    pool.remove("b-disk")
     pool.clone("b-disk", image)
     pool.list()
     pool.remove("b-disk")
@@ -135,3 +140,18 @@ def test_a_group_that_is_not_there_is_told_and_a_pool_that_is_not_is_something_e
         _pool(tmp_path, Dom0(fails="lvs", said=said)).list()
     with pytest.raises(CommandFailed):  # by lvcreate 2.03.31
         _pool(tmp_path, Dom0(fails="lvcreate", said="  Pool thin not found in Volume group vg0.")).create("b", 1 << 20)
+
+
+def test_commands_too_long_for_a_script_of_lvm_are_run_singly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lvm = FakeLvm(tmp_path, thin=True)
+    monkeypatch.setenv("PATH", f"{lvm.bin}:{os.environ['PATH']}")
+    pool = LvmPool(Local(), "vg0", "site.kiam", fill=lvm.fill, locks=tmp_path / "locks")
+    image = tmp_path / ("x" * 200) / "aa11/root.img"
+    image.parent.mkdir(parents=True)
+    image.write_text("image")
+    made = pool.make([NewVolume("a-disk", image), NewVolume("a-swap", size_bytes=MIB)])
+    assert [one.name for one in made] == ["a-disk", "a-swap"]
+    assert lvm.volumes["site.kiam.a-disk"]["content"] == "image"
+    lvm.add("site.kiam.b-disk")
+    with pytest.raises(CommandFailed, match="already exists"):
+        pool._lvm([f"lvcreate -qyn site.kiam.b-disk {'--addtag x ' * 40} -V1 --thinpool thin vg0", "lvs vg0"])

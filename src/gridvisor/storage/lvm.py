@@ -46,13 +46,23 @@ _SEGMENTS = """\
 pvs --segments --reportformat json --units b --nosuffix -o pv_name,pv_free,lv_name --select "vg_name = $1"
 """
 # Several commands in one process of LVM, until one fails: its start is half of what an lvcreate takes an emulated dom0.
-# That they are a script is what the first line tells it (lvm2, tools/lvmcmdline.c: _run_script).
-_COMMANDS = """\
+# That they are a script is what the first line tells it; a line has 255 characters at most, else they are run singly
+# (lvm2 2.03.31, tools/lvmcmdline.c: _run_script).
+_TOGETHER = """\
 lvm /dev/stdin <<END
 #!lvm
 $1
 END
 """
+_SINGLY = """\
+set -f
+while IFS= read -r line; do
+    $line </dev/null
+done <<END
+$1
+END
+"""
+_LONGEST_LINE = 255
 _SIZES = "lvs --noheadings --nosuffix --units b --nameprefixes -o lv_name,lv_size,origin_size"
 _SIZE = re.compile(r"LVM2_LV_NAME='([^']+)' LVM2_LV_SIZE='(\d+)' LVM2_ORIGIN_SIZE='(\d*)'")
 _WHOLE = f'lvchange -q ${{2:+--permission "$2"}} --deltag {_MAKING} --addtag {TAG} "$1" >&2'
@@ -146,7 +156,8 @@ class LvmPool:
     def list(self) -> Sequence[Volume]:
         """See VolumePool.list."""
         with self._looking:
-            return self._mine(self._look().seen)
+            self._seen_last = self._look()
+            return self._mine(self._seen_last.seen)
 
     def _mine(self, seen: Sequence[_Seen]) -> tuple[Volume, ...]:
         mine = {TAG, f"{_GROUP}{self._group}"}
@@ -182,8 +193,9 @@ class LvmPool:
 
     def _made_without_a_look(self, wanted: Sequence[NewVolume]) -> Sequence[Volume] | None:
         """The volumes, by what was seen last, if that is enough: of a single spot, which is not to be chosen."""
-        group, self._seen_last = self._seen_last, None
-        if group is None or len(group.spots) != 1:
+        group = self._seen_last
+        lvs = {self._name(one.name) for one in wanted}
+        if group is None or len(group.spots) != 1 or any(one.name in lvs for one in group.seen):
             return None
         try:
             return self._made_in(group, wanted)
@@ -318,8 +330,8 @@ class LvmPool:
         # They are not activated, as lvmthin(7) has it; those of guests are.
         self._lvm(
             [
-                f"lvcreate -q --yes --snapshot --name {saved[one]} --permission r --setactivationskip y"
-                f" {_tagged(TAG, *self._tags_saved(one, names[one]))} {self._vg}/{one.name}"
+                f"lvcreate -qyn {saved[one]} {_tagged(TAG, *self._tags_saved(one, names[one]))} -s -pr -ky"
+                f" {self._vg}/{one.name}"
                 for one in thin
             ]
         )
@@ -341,11 +353,8 @@ class LvmPool:
         for name, one in thin.items():
             lv, tags = self._name(name), _tagged(TAG, mine, *_backing_tags(one))
             if name in there:
-                commands.append(f"lvremove -q --yes {self._vg}/{lv}")
-            commands.append(
-                f"lvcreate -q --yes --snapshot --name {lv} --permission rw --setactivationskip n {tags}"
-                f" {self._vg}/{one.name}"
-            )
+                commands.append(f"lvremove -qy {self._vg}/{lv}")
+            commands.append(f"lvcreate -qyn {lv} {tags} -s -prw -kn {self._vg}/{one.name}")
         self._lvm(commands)
         copies = {name: one for name, one in saved.items() if not one.pool}
         for (name, one), disk in zip(copies.items(), self._disks_of(tuple(copies.values()), look), strict=True):
@@ -382,19 +391,18 @@ class LvmPool:
 
     def _command(self, one: _Piece, pool: str, disk: str) -> str:
         """What makes it, in that thin pool, or else on that physical volume, or on any."""
-        command = f"lvcreate -q --yes --name {one.lv} {_tagged(*one.tags)}"
+        command = f"lvcreate -qyn {one.lv} {_tagged(*one.tags)}"
         room = f"{-(-one.room_bytes // 512) * 512}b"
         if one.golden:
-            how = "--setactivationskip n" if pool else f"--size {room}"
-            return f"{command} --snapshot --permission rw {how} {self._vg}/{one.golden} {disk}"
-        how = f"--virtualsize {room} --thinpool {pool}" if pool else f"--size {room}"
-        return f"{command} --wipesignatures n {how} {self._vg} {disk}"
+            return f"{command} -s -prw {'-kn' if pool else f'-L{room}'} {self._vg}/{one.golden} {disk}"
+        return f"{command} -Wn {f'-V{room} --thinpool {pool}' if pool else f'-L{room}'} {self._vg} {disk}"
 
     def _lvm(self, commands: Sequence[str]) -> str:
         """What these commands of LVM print, run one after another until one fails; nothing is run for none."""
         if not commands:
             return ""
-        return self._run(_COMMANDS, "\n".join(commands), timeout_s=_LVM_S + 20 * len(commands))
+        how = _TOGETHER if max(len(command) for command in commands) <= _LONGEST_LINE else _SINGLY
+        return self._run(how, "\n".join(commands), timeout_s=_LVM_S + 20 * len(commands))
 
     def _tags_saved(self, one: _Seen, name: str) -> tuple[str, ...]:
         """What a saved volume says: whose it is, and of which volume."""
@@ -481,11 +489,11 @@ class LvmPool:
     def _look(self) -> _Look:
         seen = self._lvs()
         pools = _pools(seen)
-        spots = pools or parse_segments(self._run(_SEGMENTS, self._vg))
-        self._seen_last = _Look(seen, spots, pooled=bool(pools))
-        return self._seen_last
+        return _Look(seen, pools or parse_segments(self._run(_SEGMENTS, self._vg)), pooled=bool(pools))
 
     def _run(self, source: str, *words: str, timeout_s: float = _LVM_S) -> str:
+        if source not in (_LIST, _SEGMENTS):
+            self._seen_last = None  # it changes something
         try:
             return self._target.run(script(source, *words), timeout_s=timeout_s).stdout
         except CommandFailed as error:
