@@ -12,6 +12,12 @@ from collections.abc import Iterator
 import pytest
 
 from conftest import BOX_S, eventually
+from gridvisor.app.box import box_of
+from gridvisor.app.host import Host
+from gridvisor.core.events import Bus
+from gridvisor.monitor.xen.monitor import NOTES
+from gridvisor.run.command import Command
+from gridvisor.run.local import Local
 from home import Home
 
 pytestmark = [pytest.mark.box, pytest.mark.slow]
@@ -72,6 +78,22 @@ def test_a_machine_that_is_gone_is_booted_again_with_its_disk(site: Home) -> Non
     site.ok("ssh", "-s", "one", "se", "--", "test", "-e", "/root/mark")
 
 
+def test_a_connection_that_is_lost_in_the_middle_of_up_is_told_and_the_next_up_finishes(site: Home) -> None:
+    """While dom0 creates the domain: it goes on with that, and nobody here knows."""
+    dom0 = box_of(Host(site.places, Bus())).dom0
+    site.ok("domain", "--monitor", "box", "destroy", "one.se")
+    raising = site.start("up", "one")
+    being_made = Command(("test", "-e", f"{NOTES}/one.se.json"))
+    eventually(lambda: dom0.run(being_made, timeout_s=60, check=False).status == 0, seconds=120)
+    shared = Local().run(Command((*dom0.argv[:-2], "-O", "check", *dom0.argv[-2:])), timeout_s=60).stderr
+    os.kill(int(shared.partition("pid=")[2].partition(")")[0]), signal.SIGKILL)
+    said = raising.communicate(timeout=UP_S)[1]
+    assert (raising.returncode, "cannot be reached" in said) == (3, True), said
+    site.ok("up", "one", timeout_s=UP_S)
+    assert site.ok("ssh", "-s", "one", "se", "--", "systemctl", "is-active", "xrootd@se").strip() == "active"
+    assert [line.split()[0] for line in site.ok("domain", "--monitor", "box", "list").splitlines()].count("one.se") == 1
+
+
 def off_by_s(site: Home) -> float:
     """How far the machine's clock is from ours."""
     said = float(site.ok("ssh", "-s", "one", "se", "--", "date", "+%s.%N"))
@@ -87,6 +109,21 @@ def test_it_is_kept_with_the_box_and_its_clock_is_right(site: Home) -> None:
     site.ok("host", "box", "up")
     assert off_by_s(site) < 5
     assert site.ok("ssh", "-s", "one", "se", "--", "cat", "/run/note") == "kept\n"
+    site.ok("domain", "--monitor", "box", "reboot", "one.se")
+    eventually(
+        lambda: site.run("ssh", "-s", "one", "se", "--", "test", "!", "-e", "/run/note").returncode == 0, seconds=200
+    )
+
+
+def test_a_down_of_the_box_that_is_killed_leaves_its_guests_running(site: Home) -> None:
+    for after_s in (1.0, 2.5):
+        keeping = site.start("host", "box", "down")
+        time.sleep(after_s)
+        keeping.kill()
+        keeping.wait()
+        site.ok("host", "box", "up")
+        assert off_by_s(site) < 5
+        assert "-ss-" not in site.ok("host", "box", "ssh", "--", "xl", "list")
 
 
 def test_a_domain_is_saved_with_its_memory_and_goes_on(site: Home) -> None:

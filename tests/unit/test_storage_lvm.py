@@ -60,9 +60,7 @@ class Dom0:
         if body.startswith("pvs"):
             said = (DATA / "pvs-segments-2.03.31.json").read_text()
         elif body.startswith("lvm"):
-            said = re.sub(
-                r".*-qyn (\S+).*", r"LVM2_LV_NAME='\1' LVM2_LV_SIZE='4194304' LVM2_ORIGIN_SIZE=''", words[0]
-            )
+            said = re.sub(r".*-qyn (\S+).*", r"LVM2_LV_NAME='\1' LVM2_LV_SIZE='4194304' LVM2_ORIGIN_SIZE=''", words[0])
         return Result(command, 0, said, "", 0.0, self.name)
 
 

@@ -40,8 +40,10 @@ from gridvisor.storage.filling import data_runs
 
 NAME = "box"
 _RECORD, _QEMU_LOG = "box.json", "qemu.log"
+_HOLD_S = 200.0  # libxl waits a minute for a guest that does not answer
 _COLD_S, _RESUMED_S, _POWER_OFF_S = 240.0, 120.0, 120.0
 _ASK_S = 60.0
+_HOLD_S = 200.0  # libxl waits a minute for a guest that does not answer
 _QEMU_S = 60.0
 _COPY_S = 600.0
 _WRITABLE = ("root", "group")  # the block nodes that a snapshot is of
@@ -67,6 +69,25 @@ done
 echo "The disk '$serial' does not show." >&2
 exit 1
 """
+# Guests are suspended while the box is not there: to one that goes on, Xen says how long it slept, by a clock that it
+# has from dom0 (Linux 6.12: timekeeping_resume(), xen_read_wallclock()). To log in to each and set its clock took three
+# times as long as all the rest. Told are those that run and cannot be suspended, whose clocks stand still. Of the flags
+# of `xl list`, the fifth says why a domain does not run.
+_SUSPEND = """\
+for id in $(xl list | awk 'NR > 2 && $5 ~ /^[r-][b-]----$/ { print $2 }'); do
+    xl suspend "$id" >&2 || echo "$id" &
+done
+wait
+"""
+_GO_ON = """\
+date -s "@$1" >&2
+there=$(xl list | awk 'NR > 2 { print $2, $5 }')
+for id in $(echo "$there" | awk '$2 ~ /^---ss/ { print $1 }'); do
+    xl resume "$id" >&2 &
+done
+wait
+echo "$there" | awk '$2 ~ /^[r-][b-]----$/ { print $1 }'
+"""
 _WAS_UP = "was-up"  # in its folder: the line of qemu.pid when it answered
 _UP = "test -e /run/gridvisor-box-is-up && xl list >/dev/null"
 
@@ -81,13 +102,15 @@ class BoxState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a box was made of, kept in its folder. `saved` says that it can be resumed."""
+    """What a box was made of, kept in its folder. `saved` says that it can be resumed, `held` that its guests are to go
+    on then."""
 
     hardware: Hardware
     pack: XenPack
     identity_id: str
     port: int
     saved: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +146,7 @@ class Box:
     def up(self, wish: Hardware | None = None, *, ask_again: bool = True) -> bool:
         """Make the box if there is none, start or resume it, and return when its `xl` answers.
 
-        True when it was resumed: its own clock is right then, and those of its guests stood still for so long.
+        True when clocks of guests stood still while it was not there; dom0's is right, and as a rule theirs are.
 
         `wish` is what a new one is to be; one that is there stays what it is. Without `ask_again`, one that has
         answered since it runs is not asked: whoever asks it something next is told. Raises TimedOut with the last words
@@ -137,6 +160,8 @@ class Box:
                 self._qmp.ask("cont")  # it stands still if a `down` was killed
                 if ask_again or not self._was_up:
                     self._until_up(record, _COLD_S)
+                if record.held:  # as a `down` left them that was killed
+                    return self._go_on(record)
             elif record.saved:
                 return self._resume(record)
             else:
@@ -153,8 +178,10 @@ class Box:
                 return
             if keep:
                 self._save(record)
-            else:
-                self._power_off(record)
+                return
+            if record.held:
+                self._go_on(record)
+            self._power_off(record)
 
     def remove(self) -> None:
         """Stop the box as if its power failed, and remove it with all that is in it. Fine when there is none."""
@@ -253,13 +280,27 @@ class Box:
                 self._bus.warn(f"It cannot be resumed, and boots as after a power cut: {error.message}", where=NAME)
                 self._qemu.stop()
             else:
-                # Its clock stood still, and its time is what xl and certificates go by.
-                self._ssh(record).run(Command(("date", "-s", f"@{time.time():.3f}")), timeout_s=_ASK_S)
-                return True
+                return self._go_on(record)
         self._start(record)
         return False
 
+    def _go_on(self, record: Record) -> bool:
+        """Set dom0's clock and have its guests go on; true when some were not suspended, whose clocks stood still."""
+        standing = self._ssh(record).run(script(_GO_ON, f"{time.time():.3f}"), timeout_s=_HOLD_S).stdout.split()
+        self._write(replace(record, held=False))
+        return bool(standing)
+
     def _save(self, record: Record) -> None:
+        with self._bus.step("hold its guests", where=NAME):
+            record = replace(record, held=True)
+            self._write(record)
+            try:
+                not_held = self._ssh(record).run(script(_SUSPEND), timeout_s=_HOLD_S).stdout.split()
+            except GridvisorError as error:  # it is kept as it is
+                self._bus.warn(f"Its guests are not suspended: {error.message}")
+            else:
+                if not_held:
+                    self._bus.warn(f"Not suspended, since they do not answer: domains {', '.join(not_held)}")
         with self._bus.step("keep", where=NAME):
             self._ssh(record).stop()
             self._qmp.ask("stop")
@@ -282,7 +323,7 @@ class Box:
 
     def _launch(self, record: Record, *, resume: bool = False) -> Record:
         """Start QEMU; the box with the port that it has now."""
-        record = replace(record, port=_free_port(record.port))
+        record = replace(record, port=_free_port(record.port), held=record.held and resume)
         self._write(record)
         key = host_key(self._folder)
         write_whole(self._folder / "known_hosts", known_hosts_line("127.0.0.1", key, port=record.port))
@@ -353,7 +394,14 @@ class Box:
         except FileNotFoundError:
             return None
         pack = XenPack(**{**told["pack"], "folder": Path(told["pack"]["folder"])})
-        return Record(Hardware(**told["hardware"]), pack, told["identity_id"], told["port"], told["saved"])
+        return Record(
+            Hardware(**told["hardware"]),
+            pack,
+            told["identity_id"],
+            told["port"],
+            told["saved"],
+            told.get("held", False),
+        )
 
     def _write(self, record: Record) -> None:
         write_whole(self._folder / _RECORD, json.dumps(asdict(record), indent=1, default=str))
