@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from gridvisor.app.host import Host
@@ -18,12 +18,13 @@ from gridvisor.run.ssh import Ssh
 _ASK_S = 60.0
 
 
-def set_clocks(host: Host, domains: Collection[str] | None = None) -> None:
-    """Set the clocks of all guests of ours on `host` that run, or of these `domains`, to the time that it is here.
+def set_clocks(host: Host) -> None:
+    """Set the clocks of all guests of ours on `host` that run to the time that it is here.
 
-    A domain of Xen takes the time from its host when it boots, and no more. One that cannot be reached is told of.
+    A domain of Xen takes the time from its host when it boots or goes on from where it was suspended, and no more. One
+    that cannot be reached is told of.
     """
-    guests = {name: ssh for name, ssh in _guests(host) if domains is None or name in domains}
+    guests = dict(_guests(host))
 
     def set_clock(domain: str) -> None:
         try:

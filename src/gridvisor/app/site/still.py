@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from gridvisor.app.site.clock import set_clocks
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.quiet import quiet, settle
 from gridvisor.app.site.record import Record, read_record, write_record
@@ -101,7 +100,10 @@ class Remembered:
             yield
 
     def bring_back(self, snapshot: Snapshot, files: Path) -> None:
-        """See Still.bring_back. One that cannot is told of, and `up` boots it."""
+        """See Still.bring_back. One that cannot is told of, and `up` boots it.
+
+        Xen tells each guest how long it was away, so that its clock is right.
+        """
         deployment, bus = self.deployment, self.deployment.host.bus
         machines = {
             deployment.domain_name(machine): machine
@@ -117,7 +119,6 @@ class Remembered:
             bus.warn(f"It boots, and does not go on: {why}", where=machines[name].name)
         # Connections of ours that were open, or are, mean nothing to a guest of another time, and it would not say so.
         each(machines.values(), lambda machine: deployment.ssh(machine).stop())
-        set_clocks(deployment.host, machines.keys() - failed.keys())
         rows = deployment.rows()
         for machine in machines.values():
             # What it was told then is what it has now, in a life of its domain that has just begun.
