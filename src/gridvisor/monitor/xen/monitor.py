@@ -162,7 +162,7 @@ shift 7
 within {_XL_CREATE_S} xl create -q "$@" >&2 9>&-
 echo {MADE} >>"$note"
 trap - EXIT
-xl list -v
+within {XL_S} xl list -v
 echo '{_MARK}'
 echo "$uuid $(xenstore-read "/vm/$uuid/start_time" || echo 0)"
 echo '{_MARK}'
