@@ -36,7 +36,7 @@ _SSH = "xen+ssh"
 class XenHost(Host):
     """The Xen whose dom0 is `dom0()`; images, keys and what is known of sites stay on this machine.
 
-    `start` is called before guests are booted, and is true if it had guests go on that had stood still. `parameters`
+    `start` is called before guests are booted, and is true if clocks of guests stood still until then. `parameters`
     are words for the kernels of all its guests, `keys` are for xl's configuration of each.
     """
 

@@ -40,7 +40,6 @@ from gridvisor.storage.filling import data_runs
 
 NAME = "box"
 _RECORD, _QEMU_LOG = "box.json", "qemu.log"
-_HOLD_S = 200.0  # libxl waits a minute for a guest that does not answer
 _COLD_S, _RESUMED_S, _POWER_OFF_S = 240.0, 120.0, 120.0
 _ASK_S = 60.0
 _HOLD_S = 200.0  # libxl waits a minute for a guest that does not answer
@@ -81,11 +80,14 @@ wait
 """
 _GO_ON = """\
 date -s "@$1" >&2
-there=$(xl list | awk 'NR > 2 { print $2, $5 }')
+there=$(xl list | awk 'NR > 2 { print $2, $5 }') going=''
 for id in $(echo "$there" | awk '$2 ~ /^---ss/ { print $1 }'); do
     xl resume "$id" >&2 &
+    going="$going $!"
 done
-wait
+for one in $going; do
+    wait "$one"
+done
 echo "$there" | awk '$2 ~ /^[r-][b-]----$/ { print $1 }'
 """
 _WAS_UP = "was-up"  # in its folder: the line of qemu.pid when it answered
