@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import ExecuteError, QMPClient, QMPError
+from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
 
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import GridvisorError
@@ -23,6 +23,7 @@ ROOT, GROUP, IDENTITY = "root.qcow2", "group.qcow2", "identity.tar"
 STATE = "running"  # the tag of the snapshot that a box is resumed from
 DOM0_MIB = 512
 _JOB_S = 300.0
+_LISTENS_S = 20.0
 # Xen would fill all memory with zeros, and make each page resident by that: 24 s for 8 GiB under emulation. The rest
 # is against faults of processors that an emulated one has not. Of Xen's usual scheduler, credit2, processors share a
 # queue, for whose lock emulated ones wait long; credit has one for each.
@@ -98,7 +99,14 @@ class Qmp:
 
     def ask(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
         """What it says to one command. Raises OSError when it is not there, GridvisorError when it says no."""
-        return asyncio.run(self._ask(command, arguments))
+
+        def ask() -> Any:
+            try:
+                return asyncio.run(self._ask(command, arguments))
+            except ConnectError as error:  # nothing was said yet: it was busy, as with the memory of all guests
+                raise NotYet(f"{error}") from error
+
+        return wait_until(f"QEMU does not listen to '{command}'", ask, Deadline.after(_LISTENS_S), every_s=0.1)
 
     async def _ask(self, command: str, arguments: Mapping[str, object] | None) -> Any:
         client = QMPClient("gridvisor")
@@ -113,6 +121,8 @@ class Qmp:
             try:
                 await client.connect(sock)
                 return await client.execute(command, arguments)
+            except ConnectError:
+                raise
             except ExecuteError as error:
                 raise GridvisorError(f"QEMU does not '{command}': {error}") from error
             except (QMPError, EOFError) as error:
