@@ -89,8 +89,8 @@ class Bench:
     def domain(self, *words: str) -> str:
         return self.gridvisor("domain", "--monitor", "box", *words)
 
-    def log_in(self, name: str) -> None:
-        """As a person does to whom dom0 is the way there, from when it can be reached until it is done."""
+    def login(self, name: str) -> list[str]:
+        """The ssh of a person to whom dom0 is the way there; it waits until the guest can be reached."""
         namespace, address = self.dom0(f"cd /root/hand; cat {name}.namespace {name}.address").split()
         places = Places.of(self.environment, uid=0)
         dom0 = box_of(Host(places, Bus())).dom0
@@ -103,7 +103,7 @@ class Bench:
             "ConnectTimeout": "600",
         }
         words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        subprocess.run(["ssh", *words, f"root@{address}", "true"], check=True, capture_output=True)
+        return ["ssh", *words, f"root@{address}", "true"]
 
     def create(self, name: str, *, wait: bool = False) -> None:
         disks = f"disk=['phy:/dev/vg0/{name}-disk,xvda1,w','phy:/dev/vg0/{name}-swap,xvda2,w']"
@@ -176,13 +176,14 @@ def several(bench: Bench) -> None:
 
     ours = timed(create_all)
     bench.dom0(TAKE, *names)
+    logins = [bench.login(name) for name in names]
     for name in names:
         bench.destroy(name)
 
     def create_all_by_hand() -> None:
         bench.dom0(CREATE, *names)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(bench.log_in, names))
+            list(pool.map(lambda login: subprocess.run(login, check=True, capture_output=True), logins))
 
     hand = timed(create_all_by_hand)
     bench.dom0(REMOVE, *names)

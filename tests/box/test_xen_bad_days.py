@@ -175,18 +175,25 @@ class HangingXl:
         self._target.put(source, destination, timeout_s=timeout_s)
 
 
-@pytest.mark.parametrize(("verb", "shown"), [("domid", "xl domid a"), ("create", "xl create -q /etc/xen/a.cfg")])
-def test_an_xl_that_hangs_is_ended_and_named(bench: XenBench, tmp_path: Path, verb: str, shown: str) -> None:
+OURS = f"{CONFIGS}/a.cfg"
+
+
+@pytest.mark.parametrize(
+    ("verb", "shown", "stays"), [("domid", "xl domid a", [OURS]), ("create", f"xl create -q {OURS}", [])]
+)
+def test_an_xl_that_hangs_is_ended_and_named(
+    bench: XenBench, tmp_path: Path, verb: str, shown: str, stays: list[str]
+) -> None:
     assert isinstance(bench.target, Ssh)
     guest = with_identity(bench.guest("a"), tmp_path)
-    ours = f"{CONFIGS}/a.cfg"  # as a domain that powered off left it, so that its name is asked for
-    told(bench, 'echo "# Made by gridvisor" >"$1"', ours)
+    # As a domain that powered off left it, so that its name is asked for.
+    told(bench, 'echo "# Made by gridvisor" >"$1"', OURS)
     hanging = XenMonitor(HangingXl(bench.target, verb, patience_s=15), bench.monitor._pack)  # type: ignore[arg-type]
     with pytest.raises(TimedOut) as slow:
         hanging.create(guest)
     assert bench.target.name in slow.value.message
     assert slow.value.message.splitlines()[1].strip() == shown
-    assert left(bench) in ([], [ours])
+    assert left(bench) == stays
     assert "sleep 600" not in told(bench, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     assert bench.monitor.create(bench.guest("a"), paused=True).name == "a"
 

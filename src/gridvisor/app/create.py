@@ -33,7 +33,7 @@ from gridvisor.identity.model import Identity, Interface
 from gridvisor.identity.tarball import write_identity
 from gridvisor.image.inspect import network_style
 from gridvisor.image.store import Image
-from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, State, VolumeUse
+from gridvisor.monitor.protocol import Attachment, DomainRow, Guest, Nic, State, VolumeUse
 from gridvisor.network.dom0 import Dom0Network
 from gridvisor.network.namespace import check_able
 from gridvisor.network.publish import check_free
@@ -67,12 +67,12 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
     there, has, rows = volumes_seen.result(), room_seen.result(), rows_seen.result()
     _refuse_what_does_not_fit(wish, wanted, there, has, rows, host)
     with bus.step("kernel pack", where=domain.name):
-        pack = host.pack()
+        modules = Attachment(VolumeUse.MODULES, host.pack().modules, writable=False)
     with bus.step("image", where=domain.name):
         image = base_image(host, wish.image) if root_image_is_needed(wanted, there) else None
     if not wish.overcommit:
         check_disk(missing_bytes(wanted, there, image.path.stat().st_size if image else 0), has=has)
-    with ThreadPoolExecutor() as beside:
+    with ThreadPoolExecutor() as beside:  # the network is brought up meanwhile
         volumes_made = beside.submit(_volumes, domain, wanted, there, image, host)
         machine = host.machines.settle(domain, host.network.subnet)
         with joined(domain, machine, host) as nics:
@@ -80,27 +80,8 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
             with bus.step("identity", where=domain.name):
                 identity_id = _write_identity(domain, machine, volumes, host)
             with bus.step("domain", where=domain.name):
-                bridge = host.network.bridge_of(host.network.bridge)
-                wiring = host.network.wiring(
-                    {nic.tap: bridge for nic in nics},
-                    tuple(Published(port, machine.address, guest_port) for port, guest_port in wish.publish.items()),
-                )
-                guest = Guest(
-                    domain=replace(domain, vifs=tuple(replace(vif, bridge=bridge) for vif in domain.vifs)),
-                    volumes=(
-                        *volumes,
-                        Attachment(VolumeUse.IDENTITY, machine.folder / "identity.tar", writable=False),
-                        Attachment(VolumeUse.MODULES, pack.modules, writable=False),
-                    ),
-                    nics=nics,
-                    namespace=host.network.namespace if nics else None,
-                    address=str(machine.address) if nics else None,
-                    identity_id=identity_id,
-                    before=wiring.before,
-                    companions=wiring.companions,
-                    after=wiring.after,
-                )
-                return host.monitor.create(guest, paused=wish.paused)
+                guest = _guest(wish, machine, (*volumes, modules), nics, host)
+                return host.monitor.create(replace(guest, identity_id=identity_id), paused=wish.paused)
 
 
 def _volumes(
@@ -146,6 +127,25 @@ def _refuse_what_does_not_fit(
     for port in wish.publish:
         check_free(port)
     require_volumes(wanted, volumes)
+
+
+def _guest(wish: Wish, machine: Machine, volumes: tuple[Attachment, ...], nics: tuple[Nic, ...], host: Host) -> Guest:
+    domain = wish.domain
+    bridge = host.network.bridge_of(host.network.bridge)
+    wiring = host.network.wiring(
+        {nic.tap: bridge for nic in nics},
+        tuple(Published(port, machine.address, guest_port) for port, guest_port in wish.publish.items()),
+    )
+    return Guest(
+        domain=replace(domain, vifs=tuple(replace(vif, bridge=bridge) for vif in domain.vifs)),
+        volumes=(*volumes, Attachment(VolumeUse.IDENTITY, machine.folder / "identity.tar", writable=False)),
+        nics=nics,
+        namespace=host.network.namespace if nics else None,
+        address=str(machine.address) if nics else None,
+        before=wiring.before,
+        companions=wiring.companions,
+        after=wiring.after,
+    )
 
 
 def _refuse_shared(volumes: tuple[Attachment, ...], host: Host) -> None:

@@ -48,7 +48,7 @@ class Choice:
 
     @property
     def id(self) -> str:
-        """The same for the same packages, init script and way of making."""
+        """The same for the same packages, scripts of ours and way of making."""
         parts = (str(_FORMAT), *SCRIPTS.values(), *(f"{name} {self.packages[name].sha256}" for name in PACKAGES))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -91,10 +91,9 @@ class Ssh:
     def local(self, command: Command) -> Command:
         """The command that, run where ssh itself runs, runs `command` over there."""
         words = (*env_words(command.env), *command.argv)
-        if words[: len(SHELL)] == SHELL:
-            remote = shlex.join(("/bin/sh", "-c", _RUN_SCRIPT, "sh", *words[len(SHELL) :]))
-        else:
-            remote = shlex.join(("/bin/sh", "-c", _RUN, "sh", *words))
+        is_script = words[: len(SHELL)] == SHELL
+        run = (_RUN_SCRIPT, "sh", *words[len(SHELL) :]) if is_script else (_RUN, "sh", *words)
+        remote = shlex.join(("/bin/sh", "-c", *run))
         if any(isinstance(word, Secret) for word in words):
             remote = Secret(remote)
         return Command((*self.argv, remote), stdin=command.stdin)
