@@ -80,7 +80,8 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
             with bus.step("identity", where=domain.name):
                 identity_id = _write_identity(domain, machine, volumes, host)
             with bus.step("domain", where=domain.name):
-                guest = _guest(wish, machine, (*volumes, modules), nics, host)
+                identity = Attachment(VolumeUse.IDENTITY, machine.folder / "identity.tar", writable=False)
+                guest = _guest(wish, machine, (*volumes, identity, modules), nics, host)
                 return host.monitor.create(replace(guest, identity_id=identity_id), paused=wish.paused)
 
 
@@ -138,7 +139,7 @@ def _guest(wish: Wish, machine: Machine, volumes: tuple[Attachment, ...], nics: 
     )
     return Guest(
         domain=replace(domain, vifs=tuple(replace(vif, bridge=bridge) for vif in domain.vifs)),
-        volumes=(*volumes, Attachment(VolumeUse.IDENTITY, machine.folder / "identity.tar", writable=False)),
+        volumes=volumes,
         nics=nics,
         namespace=host.network.namespace if nics else None,
         address=str(machine.address) if nics else None,
