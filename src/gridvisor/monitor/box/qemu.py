@@ -98,12 +98,15 @@ class Qmp:
         self._folder = folder
 
     def ask(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
-        """What it says to one command. Raises OSError when it is not there, GridvisorError when it says no."""
+        """What it says to one command.
+
+        Raises OSError when it is not there, GridvisorError when it says no, TimedOut when it does not listen.
+        """
 
         def ask() -> Any:
             try:
                 return asyncio.run(self._ask(command, arguments))
-            except ConnectError as error:  # nothing was said yet: it was busy, as with the memory of all guests
+            except ConnectError as error:  # it ended before a word was said: seen once, while a snapshot was saved
                 raise NotYet(f"{error}") from error
 
         return wait_until(f"QEMU does not listen to '{command}'", ask, Deadline.after(_LISTENS_S), every_s=0.1)
