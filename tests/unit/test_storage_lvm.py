@@ -13,9 +13,10 @@ from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.run.command import Command, CommandFailed, Result
 from gridvisor.run.local import Local
 from gridvisor.run.target import checked
-from gridvisor.storage.lvm import LvmPool, parse_lvs, parse_segments, parse_sizes
+from gridvisor.storage.lvm import LvmPool
 from gridvisor.storage.placement import Spot
 from gridvisor.storage.pool import NewVolume
+from gridvisor.storage.volume_group import parse_lvs, parse_segments, parse_sizes
 
 DATA = Path(__file__).parent.parent / "data" / "lvm"
 

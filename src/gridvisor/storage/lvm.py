@@ -19,7 +19,7 @@ import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from urllib.parse import quote, unquote
@@ -32,19 +32,27 @@ from gridvisor.run.target import Target
 from gridvisor.storage.filling import Fill
 from gridvisor.storage.placement import Spot, spot_for
 from gridvisor.storage.pool import NewVolume, Saving, Volume, checked_name
+from gridvisor.storage.volume_group import (
+    BACKING,
+    GROUP,
+    LIST,
+    MAKING,
+    SEGMENTS,
+    SIZES,
+    TAG,
+    LogicalVolume,
+    VolumeGroup,
+    golden_name,
+    parse_lvs,
+    parse_segments,
+    parse_sizes,
+    thin_pools,
+)
 
-TAG = "gridvisor"
-_MAKING = "gridvisor.making"  # on a volume that is not whole yet
-_GROUP, _BACKING = "gridvisor.group=", "gridvisor.image="
 _SAVED, _OF = "gridvisor.snapshot-of=", "gridvisor.volume="  # the group, and the volume there, that was saved
 _RECORD = "volume.json"  # in the folder of a saved volume
 _THIN_ROOM_BYTES = 64 << 20  # without which guests that write would soon wait for somebody to enlarge the thin pool
 _LVM_S, _COPY_S = 120.0, 600.0
-_FIELDS = "lv_name,lv_size,origin_size,lv_tags,lv_attr,pool_lv,origin,data_percent"
-_LIST = f'lvs --reportformat json --units b --nosuffix -o {_FIELDS} "$1"'
-_SEGMENTS = """\
-pvs --segments --reportformat json --units b --nosuffix -o pv_name,pv_free,lv_name --select "vg_name = $1"
-"""
 # Several commands in one process of LVM, until one fails: its start is half of what an lvcreate takes an emulated dom0.
 # That they are a script is what the first line tells it; a line has 255 characters at most, else they are run singly
 # (lvm2 2.03.31, tools/lvmcmdline.c: _run_script).
@@ -63,9 +71,7 @@ $1
 END
 """
 _LONGEST_LINE = 255
-_SIZES = "lvs --noheadings --nosuffix --units b --nameprefixes -o lv_name,lv_size,origin_size"
-_SIZE = re.compile(r"LVM2_LV_NAME='([^']+)' LVM2_LV_SIZE='(\d+)' LVM2_ORIGIN_SIZE='(\d*)'")
-_WHOLE = f'lvchange -q ${{2:+--permission "$2"}} --deltag {_MAKING} --addtag {TAG} "$1" >&2'
+_WHOLE = f'lvchange -q ${{2:+--permission "$2"}} --deltag {MAKING} --addtag {TAG} "$1" >&2'
 _REMOVE = 'lvremove -q --yes "$@" >&2'
 _COPY = 'dd if="$1" of="$2" bs=1M iflag=fullblock status=none conv="${3:+sparse,}fsync"'
 # Past the page cache of dom0, which does not see what guests write.
@@ -79,53 +85,6 @@ _NO_ROOM = re.compile(
 _CHANGED = re.compile("already exists in volume group|not found in Volume group")
 # What reads as zeros need not have them written: 2 GiB of a thin pool took an emulated dom0 a minute of its busiest.
 _ZEROS, _ANYTHING = "assume_storage_prezeroed=1", "lazy_itable_init=1"
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A logical volume as `lvs` shows it; `room_bytes` are what it may take of its group, a snapshot's its changes."""
-
-    name: str
-    size_bytes: int
-    room_bytes: int
-    tags: tuple[str, ...]
-    attributes: str
-    pool: str
-    origin: str
-    used_percent: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """The volume group at one moment. Its `spots` are thin pools if it is `pooled`, else physical volumes."""
-
-    seen: tuple[_Seen, ...]
-    all_spots: tuple[Spot, ...]
-    pooled: bool
-
-    @property
-    def spots(self) -> tuple[Spot, ...]:
-        """Where volumes can be put, each with our volumes that are there; golden ones are no machine's."""
-        ours = {one.name for one in self.seen if any(tag.startswith(_GROUP) for tag in one.tags)}
-        return tuple(
-            replace(spot, volumes=tuple(name for name in spot.volumes if name in ours)) for spot in self.all_spots
-        )
-
-    def golden(self, image: Path, spot: Spot) -> str | None:
-        """The name of the volume on that spot which holds the image; None when there is none that is whole."""
-        [there] = [one.volumes for one in self.all_spots if one.name == spot.name]
-        whole = {one.name for one in self.seen if TAG in one.tags}
-        names = (_golden(image), f"{_golden(image)}.{spot.name.rpartition('/')[2]}")
-        return next((name for name in names if name in there and name in whole), None)
-
-    def where(self, spot: Spot) -> tuple[str, str]:
-        """The spot for lvcreate(8): the name of a thin pool, and of a physical volume; one of them is empty."""
-        return (spot.name, "") if self.pooled else ("", spot.name)
-
-    def reads_zeros(self, lv: str) -> bool:
-        """Whether a new volume holds zeros: its thin pool says so in the 8th of lvs(8)'s attributes."""
-        pool = next((one.pool for one in self.seen if one.name == lv), "")
-        return any(one.name == pool and one.attributes[7:8] == "z" for one in self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +109,17 @@ class LvmPool:
         self._group = checked_name(group)
         self._fill = fill
         self._locks = locks
-        self._seen_last: _Look | None = None
+        self._listed: VolumeGroup | None = None  # as `list` saw it, until something is changed
         self._looking = Lock()
 
     def list(self) -> Sequence[Volume]:
         """See VolumePool.list."""
         with self._looking:
-            self._seen_last = self._look()
-            return self._mine(self._seen_last.seen)
+            self._listed = self._look()
+            return self._mine(self._listed.volumes)
 
-    def _mine(self, seen: Sequence[_Seen]) -> tuple[Volume, ...]:
-        mine = {TAG, f"{_GROUP}{self._group}"}
+    def _mine(self, seen: Sequence[LogicalVolume]) -> tuple[Volume, ...]:
+        mine = {TAG, f"{GROUP}{self._group}"}
         by_name = {one.name: one for one in seen}
         found = (self._volume(one, by_name) for one in seen if mine <= set(one.tags))
         return tuple(sorted(found, key=lambda volume: volume.name))
@@ -193,9 +152,9 @@ class LvmPool:
 
     def _made_without_a_look(self, wanted: Sequence[NewVolume]) -> Sequence[Volume] | None:
         """The volumes, by what was seen last, if that is enough: of a single spot, which is not to be chosen."""
-        group = self._seen_last
+        group = self._listed
         lvs = {self._name(one.name) for one in wanted}
-        if group is None or len(group.spots) != 1 or any(one.name in lvs for one in group.seen):
+        if group is None or len(group.spots) != 1 or any(one.name in lvs for one in group.volumes):
             return None
         try:
             return self._made_in(group, wanted)
@@ -212,11 +171,11 @@ class LvmPool:
         with locked(self._locks / f"{self._vg}.placing.lock"):
             return self._made_in(self._look(), wanted)
 
-    def _made_in(self, group: _Look, wanted: Sequence[NewVolume]) -> Sequence[Volume] | None:
+    def _made_in(self, group: VolumeGroup, wanted: Sequence[NewVolume]) -> Sequence[Volume] | None:
         """The volumes, if the spot where they belong has their images. What is to hold a file system is not whole
         yet."""
         for one in wanted:
-            self._require_new(one.name, group.seen)
+            self._require_new(one.name, group.volumes)
         spot = spot_for(self._name(wanted[0].name), sum(_room(one) for one in wanted), group.spots)
         pieces = []
         for one in wanted:
@@ -243,20 +202,22 @@ class LvmPool:
         return volume
 
     def _tags(self, one: NewVolume) -> tuple[str, ...]:
-        mine = f"{_GROUP}{self._group}"
+        mine = f"{GROUP}{self._group}"
         if one.image is not None:
-            return (TAG, mine, f"{_BACKING}{quote(str(one.image), safe='/').replace('%', '#')}")
-        return (TAG if one.label is None else _MAKING, mine)
+            return (TAG, mine, f"{BACKING}{quote(str(one.image), safe='/').replace('%', '#')}")
+        return (TAG if one.label is None else MAKING, mine)
 
     def bring(self, image: Path) -> None:
         """See VolumePool.bring: to every spot, the first time from here, and from one spot to the others."""
-        with locked(self._locks / f"{self._vg}.{_golden(image)}.lock"):  # machines of one image are made side by side
+        with locked(
+            self._locks / f"{self._vg}.{golden_name(image)}.lock"
+        ):  # machines of one image are made side by side
             group = self._look()
             there = next((golden for spot in group.spots if (golden := group.golden(image, spot))), None)
             for spot in group.spots:
                 if group.golden(image, spot) is None:
-                    name = f"{_golden(image)}.{spot.name.rpartition('/')[2]}" if there else _golden(image)
-                    self._lvcreate([_Piece(name, "", image.stat().st_size, (_MAKING,))], group, spot)
+                    name = f"{golden_name(image)}.{spot.name.rpartition('/')[2]}" if there else golden_name(image)
+                    self._lvcreate([_Piece(name, "", image.stat().st_size, (MAKING,))], group, spot)
                     device = f"/dev/{self._vg}/{name}"
                     with self._finishing(name, permission="r"):
                         if there:
@@ -283,7 +244,7 @@ class LvmPool:
         """See VolumePool.saving: a thin pool needs room for what is written later, and nothing is copied in it."""
         look = self._look()
         lvs = {self._name(name) for name in names}
-        wanted = [one for one in look.seen if one.name in lvs]
+        wanted = [one for one in look.volumes if one.name in lvs]
         pools = {spot.name: spot.free_bytes for spot in look.all_spots}
         for pool in sorted({one.pool for one in wanted if one.pool}):
             if pools[pool] < _THIN_ROOM_BYTES:
@@ -296,10 +257,10 @@ class LvmPool:
         copies = [one for one in wanted if not one.pool]
         copied_bytes = self._require_room_for(copies, look)
         thin = {one.name for one in wanted} - {one.name for one in copies}
-        thin_bytes = sum(one.used_bytes for one in self._mine(look.seen) if self._name(one.name) in thin)
+        thin_bytes = sum(one.used_bytes for one in self._mine(look.volumes) if self._name(one.name) in thin)
         return Saving(copied_bytes, copied_bytes + thin_bytes)
 
-    def _require_room_for(self, copies: Sequence[_Seen], look: _Look) -> int:
+    def _require_room_for(self, copies: Sequence[LogicalVolume], look: VolumeGroup) -> int:
         """How many bytes copies of these volumes take, each on its own disk. Raises Refused where that has not as
         many."""
         on = Counter[Spot]()
@@ -320,7 +281,7 @@ class LvmPool:
     def save(self, folders: Mapping[str, Path]) -> None:
         """See VolumePool.save. What is where is written down first: `clear` then knows what it may leave."""
         look, token = self._look(), secrets.token_hex(4)
-        by_name = {one.name: one for one in look.seen}
+        by_name = {one.name: one for one in look.volumes}
         names = {by_name[self._name(name)]: name for name in folders}
         saved = {one: f"{TAG}.snapshot.{token}.{name}" for one, name in names.items()}
         for one, name in names.items():
@@ -342,12 +303,12 @@ class LvmPool:
     def load(self, folders: Mapping[str, Path]) -> None:
         """See VolumePool.load. A copy is on the disk where the saved one is."""
         look = self._look()
-        by_name = {one.name: one for one in look.seen}
+        by_name = {one.name: one for one in look.volumes}
         saved = {name: self._saved(name, folder, by_name) for name, folder in folders.items()}
         there = {name for name in folders if self._name(name) in by_name}
         for name in there:
             self._require_ours(by_name[self._name(name)])
-        mine = f"{_GROUP}{self._group}"
+        mine = f"{GROUP}{self._group}"
         thin = {name: one for name, one in saved.items() if one.pool}
         commands = []
         for name, one in thin.items():
@@ -367,7 +328,7 @@ class LvmPool:
         left = [
             f"{self._vg}/{one.name}"
             for one in self._lvs()
-            if f"{_SAVED}{self._group}" in one.tags and {TAG, _MAKING} & set(one.tags) and one.name not in kept
+            if f"{_SAVED}{self._group}" in one.tags and {TAG, MAKING} & set(one.tags) and one.name not in kept
         ]
         if left:
             self._run(_REMOVE, *left, timeout_s=_LVM_S + 10 * len(left))
@@ -376,18 +337,18 @@ class LvmPool:
         """What new volumes may take: of the thin pools when there are any, else of the group; as `list` has just seen
         it, or by a look of its own."""
         with self._looking:
-            return sum(spot.free_bytes for spot in (self._seen_last or self._look()).spots)
+            return sum(spot.free_bytes for spot in (self._listed or self._look()).spots)
 
     def _name(self, name: str) -> str:
         return checked_name(name) if self._group == self._vg else f"{self._group}.{checked_name(name)}"
 
-    def _lvcreate(self, pieces: Sequence[_Piece], group: _Look, spot: Spot) -> Sequence[int]:
+    def _lvcreate(self, pieces: Sequence[_Piece], group: VolumeGroup, spot: Spot) -> Sequence[int]:
         """New logical volumes, in place of some that were never finished (see `_finishing`); how large each is."""
-        for lv in {one.lv for one in pieces} & {one.name for one in group.seen if _MAKING in one.tags}:
+        for lv in {one.lv for one in pieces} & {one.name for one in group.volumes if MAKING in one.tags}:
             self._run(_REMOVE, f"{self._vg}/{lv}")
         commands = [self._command(one, *group.where(spot)) for one in pieces]
         shown = " ".join(f"{self._vg}/{one.lv}" for one in pieces)
-        return parse_sizes(self._lvm([*commands, f"{_SIZES} {shown}"]), [one.lv for one in pieces])
+        return parse_sizes(self._lvm([*commands, f"{SIZES} {shown}"]), [one.lv for one in pieces])
 
     def _command(self, one: _Piece, pool: str, disk: str) -> str:
         """What makes it, in that thin pool, or else on that physical volume, or on any."""
@@ -404,7 +365,7 @@ class LvmPool:
         how = _TOGETHER if max(len(command) for command in commands) <= _LONGEST_LINE else _SINGLY
         return self._run(how, "\n".join(commands), timeout_s=_LVM_S + 20 * len(commands))
 
-    def _tags_saved(self, one: _Seen, name: str) -> tuple[str, ...]:
+    def _tags_saved(self, one: LogicalVolume, name: str) -> tuple[str, ...]:
         """What a saved volume says: whose it is, and of which volume."""
         return (f"{_SAVED}{self._group}", f"{_OF}{name}", *_backing_tags(one))
 
@@ -429,9 +390,9 @@ class LvmPool:
                 raise full from error
             raise
 
-    def _require_new(self, name: str, seen: Sequence[_Seen]) -> None:
+    def _require_new(self, name: str, seen: Sequence[LogicalVolume]) -> None:
         for one in seen:
-            if one.name == self._name(name) and _MAKING not in one.tags:
+            if one.name == self._name(name) and MAKING not in one.tags:
                 if TAG in one.tags:
                     raise Refused(f"A volume '{self._group}/{name}' exists already.", hint=f"in dom0: lvs {self._vg}")
                 raise Refused(
@@ -439,11 +400,11 @@ class LvmPool:
                     hint=f"take another name, or rename it in dom0: lvrename {self._vg} {one.name} NAME",
                 )
 
-    def _require_ours(self, seen: _Seen) -> None:
-        if not {TAG, _MAKING} & set(seen.tags):
+    def _require_ours(self, seen: LogicalVolume) -> None:
+        if not {TAG, MAKING} & set(seen.tags):
             raise Refused(f"'{self._vg}/{seen.name}' is not a volume that gridvisor made; it is left alone.")
 
-    def _saved(self, name: str, folder: Path, by_name: Mapping[str, _Seen]) -> _Seen:
+    def _saved(self, name: str, folder: Path, by_name: Mapping[str, LogicalVolume]) -> LogicalVolume:
         """The saved volume of that folder, if it is one of the volume `name`."""
         record = _record_in(folder)
         one = by_name.get(record["volume"])
@@ -453,47 +414,47 @@ class LvmPool:
                 " is not there any more.",
                 hint=f"in dom0: lvs -o+lv_tags {self._vg}",
             )
-        told = {_tag(one, _OF), record["name"]}
-        if told != {name} or _tag(one, _SAVED) != self._group:
+        told = {one.told(_OF), record["name"]}
+        if told != {name} or one.told(_SAVED) != self._group:
             of = next(iter(told - {name}), name)
             raise Refused(f"'{one.name}' was kept of the volume '{of}', which '{self._group}/{name}' must not become.")
         return one
 
-    def _disks_of(self, seen: Sequence[_Seen], look: _Look) -> Sequence[Spot | None]:
+    def _disks_of(self, seen: Sequence[LogicalVolume], look: VolumeGroup) -> Sequence[Spot | None]:
         """The physical volume of each of these; None for what lies on none of them by its own name, such as RAID."""
         if not seen:
             return []
-        disks = parse_segments(self._run(_SEGMENTS, self._vg)) if look.pooled else look.all_spots
+        disks = parse_segments(self._run(SEGMENTS, self._vg)) if look.pooled else look.all_spots
         return [next((disk for disk in disks if one.name in disk.volumes), None) for one in seen]
 
-    def _copy(self, one: _Seen, lv: str, disk: Spot | None, tags: Sequence[str]) -> None:
+    def _copy(self, one: LogicalVolume, lv: str, disk: Spot | None, tags: Sequence[str]) -> None:
         """A new volume of that name and those tags, outside of thin pools, with what `one` has."""
-        self._lvm([self._command(_Piece(lv, "", one.size_bytes, (_MAKING, *tags)), "", disk.name if disk else "")])
+        self._lvm([self._command(_Piece(lv, "", one.size_bytes, (MAKING, *tags)), "", disk.name if disk else "")])
         with self._finishing(lv):
             self._run(_COPY_NOW, f"/dev/{self._vg}/{one.name}", f"/dev/{self._vg}/{lv}", timeout_s=_COPY_S)
 
-    def _volume(self, seen: _Seen, by_name: Mapping[str, _Seen]) -> Volume:
+    def _volume(self, seen: LogicalVolume, by_name: Mapping[str, LogicalVolume]) -> Volume:
         name = seen.name if self._group == self._vg else seen.name.removeprefix(f"{self._group}.")
-        told = _tag(seen, _BACKING)
+        told = seen.told(BACKING)
         backing = None if told is None else Path(unquote(told.replace("#", "%")))
-        used_bytes = _used_bytes(seen)
+        used_bytes = seen.used_bytes
         if backing is not None and seen.pool:  # a thin snapshot is said to use what it shares, too
-            names = (_golden(backing), f"{_golden(backing)}.{seen.pool}")
+            names = (golden_name(backing), f"{golden_name(backing)}.{seen.pool}")
             golden = next((by_name[one] for one in names if one in by_name and by_name[one].pool == seen.pool), None)
-            used_bytes = max(0, used_bytes - _used_bytes(golden)) if golden else used_bytes
+            used_bytes = max(0, used_bytes - golden.used_bytes) if golden else used_bytes
         return Volume(self._group, name, self.path_of(name), seen.size_bytes, used_bytes, backing)
 
-    def _lvs(self) -> tuple[_Seen, ...]:
-        return parse_lvs(self._run(_LIST, self._vg))
+    def _lvs(self) -> tuple[LogicalVolume, ...]:
+        return parse_lvs(self._run(LIST, self._vg))
 
-    def _look(self) -> _Look:
+    def _look(self) -> VolumeGroup:
         seen = self._lvs()
-        pools = _pools(seen)
-        return _Look(seen, pools or parse_segments(self._run(_SEGMENTS, self._vg)), pooled=bool(pools))
+        pools = thin_pools(seen)
+        return VolumeGroup(seen, pools or parse_segments(self._run(SEGMENTS, self._vg)), pooled=bool(pools))
 
     def _run(self, source: str, *words: str, timeout_s: float = _LVM_S) -> str:
-        if source not in (_LIST, _SEGMENTS):
-            self._seen_last = None  # it changes something
+        if source not in (LIST, SEGMENTS):
+            self._listed = None  # it changes something
         try:
             return self._target.run(script(source, *words), timeout_s=timeout_s).stdout
         except CommandFailed as error:
@@ -518,49 +479,14 @@ class LvmPool:
         )
 
 
-def parse_lvs(said: str) -> tuple[_Seen, ...]:
-    """The logical volumes of `lvs --reportformat json`. Raises ToolOutput for what is none."""
-    try:
-        [report] = json.loads(said)["report"]
-        return tuple(
-            _Seen(
-                name=one["lv_name"],
-                size_bytes=int(one["origin_size"] or one["lv_size"]),
-                room_bytes=int(one["lv_size"]),
-                tags=tuple(tag for tag in one["lv_tags"].split(",") if tag),
-                attributes=one["lv_attr"],
-                pool=one["pool_lv"],
-                origin=one["origin"],
-                used_percent=float(one["data_percent"]) if one["data_percent"] else None,
-            )
-            for one in report["lv"]
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ToolOutput(f"What lvs says cannot be read: {error}\n{said[:400]}") from error
-
-
-def _tag(seen: _Seen, prefix: str) -> str | None:
-    """What a tag of that prefix says; None when the volume has none."""
-    return next((tag.removeprefix(prefix) for tag in seen.tags if tag.startswith(prefix)), None)
-
-
-def _backing_tags(seen: _Seen) -> tuple[str, ...]:
+def _backing_tags(seen: LogicalVolume) -> tuple[str, ...]:
     """The tag that says of which image it is; none of one that is of none."""
-    told = _tag(seen, _BACKING)
-    return () if told is None else (f"{_BACKING}{told}",)
+    told = seen.told(BACKING)
+    return () if told is None else (f"{BACKING}{told}",)
 
 
 def _tagged(*tags: str) -> str:
     return " ".join(f"--addtag {tag}" for tag in tags)
-
-
-def parse_sizes(said: str, lvs: Sequence[str]) -> Sequence[int]:
-    """The bytes of these logical volumes, by `_SIZES`. Raises ToolOutput when one is not among them."""
-    sizes = {name: int(origin or size) for name, size, origin in _SIZE.findall(said)}
-    try:
-        return [sizes[lv] for lv in lvs]
-    except KeyError as error:
-        raise ToolOutput(f"lvs does not say how large {error} is: {said[:400]!r}") from error
 
 
 def _room(one: NewVolume) -> int:
@@ -570,42 +496,6 @@ def _room(one: NewVolume) -> int:
         return one.size_bytes
     size_bytes = one.image.stat().st_size
     return size_bytes + size_bytes // 64 + (8 << 20)
-
-
-def _golden(image: Path) -> str:
-    return f"{TAG}.image.{image.parent.name}"
-
-
-def _used_bytes(seen: _Seen) -> int:
-    return seen.room_bytes if seen.used_percent is None else int(seen.room_bytes * seen.used_percent / 100)
-
-
-def _pools(seen: Sequence[_Seen]) -> tuple[Spot, ...]:
-    """The thin pools, by name, each with what is in it."""
-    pools = sorted((one for one in seen if one.attributes.startswith("t")), key=lambda one: one.name)
-    return tuple(
-        Spot(
-            pool.name,
-            pool.size_bytes - _used_bytes(pool),
-            tuple(one.name for one in seen if one.pool == pool.name),
-        )
-        for pool in pools
-    )
-
-
-def parse_segments(said: str) -> tuple[Spot, ...]:
-    """The physical volumes of `pvs --segments`, each with what is on it. Raises ToolOutput for what is none."""
-    try:
-        [report] = json.loads(said)["report"]
-        [rows] = report.values()  # "pvseg" by lvm 2.03.31
-        free = {one["pv_name"]: int(one["pv_free"]) for one in rows}
-        there = {(one["pv_name"], one["lv_name"]) for one in rows if one["lv_name"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ToolOutput(f"What pvs says cannot be read: {error}\n{said[:400]}") from error
-    return tuple(
-        Spot(disk, free_bytes, tuple(sorted(lv for on, lv in there if on == disk)))
-        for disk, free_bytes in sorted(free.items())
-    )
 
 
 def _record_in(folder: Path) -> dict[str, str]:
