@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from gridvisor.app.site.account import Account
-from gridvisor.app.site.job import ENDED, JobResult, JobWish, explained, fetch, follow, look, submit, work_folder
+from gridvisor.app.site.job import ENDED, JobResult, JobWish, explained, fetch, look, submit, work_folder
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.run.command import Command, script
@@ -24,8 +26,8 @@ class JobBatch:
     """The jobs, by kind: 'plain', 'failing', 'software', 'data' (if the site has storage), 'many' (if asked for), which
     are MANY, and 'long', which ends only when it is killed.
 
-    The data job reads `data_in` from the storage element, whose content is `data`, and leaves it at `data_out`. When it
-    could not be put there, `data_problem` says why.
+    They are followed aside, while other probes go on. The data job reads `data_in` from the storage element, whose
+    content is `data`, and leaves it at `data_out`. When it could not be put there, `data_problem` says why.
     """
 
     account: Account
@@ -35,46 +37,38 @@ class JobBatch:
     data_out: str = ""
     data_problem: str = ""
     ids: dict[str, list[str]] = field(default_factory=dict)
-    _results: dict[str, JobResult] = field(default_factory=dict)
-    _cancelled: bool = False
+    _cancelled: Future[None] = field(default_factory=Future)
+    _results: Future[dict[str, JobResult]] = field(default_factory=Future)
+    _unwanted: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Follow the jobs to their ends, in the time of the body: what they have not come to by then is left alone."""
+        with ThreadPoolExecutor(max_workers=1) as aside:
+            self._cancelled = aside.submit(self._cancel)
+            self._results = aside.submit(self._follow)
+            try:
+                yield
+            finally:
+                self._unwanted.set()
 
     def ended(self, kind: str) -> list[JobResult]:
         """The jobs of that kind with their output, once all have ended but the long one. Raises SystemSaidNo for those
         that do not end: they are waited for once."""
-        if not self._results:
-            self._wait()
-        if stuck := [self._results[one].job for one in self.ids[kind] if self._results[one].job.state not in ENDED]:
-            raise SystemSaidNo(
-                f"Not ended after {_ENDS_S:.0f} s: {', '.join(f'{job.id} {job.state}' for job in stuck)}"
-            )
-        return [self._results[job_id] for job_id in self.ids[kind]]
-
-    def _wait(self) -> None:
-        ids = [job_id for kind, ids in self.ids.items() if kind != _LONG for job_id in ids]
-        with suppress(SystemSaidNo):  # whoever asks for it hears of it
-            self.cancel()
-        with suppress(TimedOut):
-            follow(self.account, ids, Deadline.after(_ENDS_S))
-        jobs = explained(self.account, look(self.account, ids))
-        texts = fetch(self.account, self.folder, [job.id for job in jobs if job.state in ENDED])
-        self._results = {job.id: JobResult(job, *texts.get(job.id, ("", ""))) for job in jobs}
+        results = [self._results.result()[job_id] for job_id in self.ids[kind]]
+        if stuck := [f"{one.job.id} {one.job.state}" for one in results if one.job.state not in ENDED]:
+            raise SystemSaidNo(f"Not ended after {_ENDS_S:.0f} s: {', '.join(stuck)}")
+        return results
 
     def cancel(self) -> str:
-        """Have the long job cancelled once Slurm has it, and give back its id.
+        """The id of the long job, once it was cancelled. Raises SystemSaidNo when it does not run, or cannot be."""
+        self._cancelled.result()
+        return self.ids[_LONG][0]
 
-        It takes a while until a client sees that it is; meanwhile others can be looked at. Raises SystemSaidNo when it
-        does not run, or cannot be cancelled.
-        """
+    def _cancel(self) -> None:
+        """Have the long job cancelled once Slurm has it; it takes a while until a client sees that it is."""
         [job_id] = self.ids[_LONG]
-        if not self._cancelled:
-            self._until_in_slurm(job_id)
-            done = self.account.run(Command.of("arckill", "--keep", job_id), timeout_s=_CLIENT_S, check=False)
-            if done.status:
-                raise SystemSaidNo(f"arckill ended with {done.status}: {(done.stdout + done.stderr).strip()}")
-            self._cancelled = True
-        return job_id
 
-    def _until_in_slurm(self, job_id: str) -> None:
         def check() -> None:
             [job] = look(self.account, [job_id])
             if job.state in ENDED:
@@ -84,9 +78,26 @@ class JobBatch:
                 raise NotYet(job.state)
 
         try:
-            wait_until("the job does not run", check, Deadline.after(_RUNS_S), every_s=1)
+            wait_until("the job does not run", check, Deadline.after(_RUNS_S), every_s=1, stop=self._unwanted)
         except TimedOut as error:
             raise SystemSaidNo(error.message) from error
+        done = self.account.run(Command.of("arckill", "--keep", job_id), timeout_s=_CLIENT_S, check=False)
+        if done.status:
+            raise SystemSaidNo(f"arckill ended with {done.status}: {(done.stdout + done.stderr).strip()}")
+
+    def _follow(self) -> dict[str, JobResult]:
+        """What became of all jobs but the long one, by their ids."""
+        ids = [job_id for kind, ids in self.ids.items() if kind != _LONG for job_id in ids]
+
+        def check() -> None:
+            if not {job.state for job in look(self.account, ids)} <= ENDED:
+                raise NotYet
+
+        with suppress(TimedOut):
+            wait_until("jobs have not ended", check, Deadline.after(_ENDS_S), every_s=2, stop=self._unwanted)
+        jobs = explained(self.account, look(self.account, ids))
+        texts = fetch(self.account, self.folder, [job.id for job in jobs if job.state in ENDED])
+        return {job.id: JobResult(job, *texts.get(job.id, ("", ""))) for job in jobs}
 
     def one(self, kind: str) -> JobResult:
         """The only job of that kind, once it has ended."""
@@ -127,7 +138,8 @@ def submitted(account: Account, *, many: bool) -> Iterator[JobBatch]:
                 files = {"in": batch.data_in} if kind == "data" else {}
                 outputs = {"out": batch.data_out} if kind == "data" else {}
                 batch.ids[kind] = submit(account, folder, wish, places=outputs, from_store=files, count=wish.count)
-            yield batch
+            with batch.followed():
+                yield batch
         finally:
             if long := batch.ids.get(_LONG):
                 account.run(

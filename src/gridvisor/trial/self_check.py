@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.down import destroy
@@ -25,10 +26,13 @@ def self_check(course: Course) -> None:
     with course.stage(Stage.SELF_CHECK, fault=Blame.INFRASTRUCTURE) as stage:
         with stage.step("site up"):
             deployment = _site_up(course)
-        with stage.step("freeze packages"):
-            course.freeze(deployment)
-        with stage.step("probes", deployment) as step:
-            step.probe(deployment, "not many_jobs_at_once")
+        with ThreadPoolExecutor(max_workers=1) as aside:
+            # apt works on the host, while the probes wait for guests.
+            frozen = aside.submit(course.freeze, deployment)
+            with stage.step("probes", deployment) as step:
+                step.probe(deployment, "not many_jobs_at_once")
+            with stage.step("freeze packages"):
+                frozen.result()
         with stage.step(MEASURES, deployment):
             course.note(before=(*in_use(deployment), *at_rest(deployment)))
         with stage.step("facts", deployment):

@@ -32,6 +32,9 @@ proxy=/tmp/x509up_u$(id -u)
 exec curl --silent --fail --max-time 20 --cert "$proxy" --key "$proxy" --cacert "$proxy" \
     --capath /etc/grid-security/certificates "$1"
 """
+_SUBMIT = """\
+cd "$1" && cat >"$2" && printf '%s\\n' "$3" >gridvisor-job.xrsl && shift 3 && exec arcsub "$@" gridvisor-job.xrsl
+"""
 _LOOK_EVERY_S = 1.0  # each look costs the computing element a TLS handshake
 
 
@@ -157,14 +160,13 @@ def submit(
     Raises SystemSaidNo unless all were taken.
     """
     [ce, *_] = account.deployment.of_role("ce")
-    account.run(script('cat >"$1"', f"{folder}/{_COMMAND}", stdin=command_file(wish)), timeout_s=_CLIENT_S)
     text = description(wish, places or {}, from_store=from_store)
     # No look at what the element can do before: it is the only one, and has to take the job or say why not.
     words = ["-C", f"https://{ce.fqdn}:443/arex", "-T", "arcrest", "-Q", "NONE"]
     if count > 1:
         words += ["--instances-min", str(count), "--instances-max", str(count)]
-    source = 'cd "$1" && cat >gridvisor-job.xrsl && shift && exec arcsub "$@" gridvisor-job.xrsl'
-    said = account.run(script(source, folder, *words, stdin=text.encode()), timeout_s=_CLIENT_S, check=False)
+    submission = script(_SUBMIT, folder, _COMMAND, text, *words, stdin=command_file(wish))
+    said = account.run(submission, timeout_s=_CLIENT_S, check=False)
     ids = [line.rpartition(" ")[2] for line in said.stdout.splitlines() if line.startswith("Job submitted with jobid:")]
     if said.status or len(ids) != count:
         last = "\n".join(f"    {line}" for line in (said.stderr + said.stdout).strip().splitlines()[:12])

@@ -30,14 +30,23 @@ grep -q '<arex:gmconfig>\$ARC_RUNTIME_CONFIG</arex:gmconfig>' $start.distrib
 
 # The scripts of A-REX ask this parser, a Python program, for some forty values one by one when they start, which takes half
 # of the start, and for those of three blocks with every job and every look at the batch system. The questions about the
-# configuration that A-REX has itself written out are answered by awk instead.
+# configuration that A-REX has itself written out are answered by awk instead; the whole of it as JSON, which CEinfo.pl
+# wants for each look, is kept until it is written anew.
 parser=/usr/lib/arc/arcconfig-parser
 dpkg-divert --quiet --local --rename --divert $parser.distrib $parser
 cat >$parser <<'EOF'
 #!/bin/sh
 # arcconfig-parser --runconfig FILE --load -b BLOCK … [-o OPTION], or --load -r FILE: the option in the first of the blocks
 # that has it, or whether a block is there. With --export bash -b BLOCK -f OPTION …: lines for a shell, of a block's options.
-# Everything else is left to the real one.
+# -e json --load -r FILE: all of it. Everything else is left to the real one.
+if [ "$#:$1:$2:$3:$4" = 5:-e:json:--load:-r ] && [ -r "$5" ]; then
+    kept=$5.json
+    if ! [ "$kept" -nt "$5" ]; then
+        umask 077
+        /usr/lib/arc/arcconfig-parser.distrib "$@" >"$kept.$$" && mv "$kept.$$" "$kept" || exit
+    fi
+    exec cat "$kept"
+fi
 case "$1:$2:$3" in
     --runconfig:*:--load) file=$2 ;;
     --load:-r:*) file=$3 ;;
@@ -90,15 +99,24 @@ EOF
 chmod 755 $parser
 
 # A-REX starts its look for finished jobs anew no sooner than ten seconds after the last look has ended (seen with ARC
-# 7.0). So a look does not end: it is repeated as long as there are jobs in the batch system, and waits while there are none.
+# 7.0). So a look does not end: it is repeated when fewer jobs are under way in the batch system than A-REX has there, and
+# every ten seconds as long as it has any. It takes an emulated machine a second, and to count a tenth of that.
 scan=/usr/share/arc/scan-SLURM-job
 dpkg-divert --quiet --local --rename --divert $scan.distrib $scan
 cat >$scan <<'EOF'
 #!/bin/sh
 # scan-SLURM-job --config FILE CONTROLDIR
 for control; do :; done
+left=10
 while :; do
-    grep -qsE 'INLRMS|CANCELING' "$control"/processing/*.status && nice -n 5 "$0.distrib" "$@"
+    has=$(grep -lsE 'INLRMS|CANCELING' "$control"/processing/*.status | wc -l)
+    if [ "$has" -gt 0 ]; then
+        if [ $left -le 0 ] || [ "$(squeue --noheader --format=%i | wc -l)" -lt "$has" ]; then
+            "$0.distrib" "$@"
+            left=10
+        fi
+        left=$((left - 1))
+    fi
     sleep 1
 done
 EOF
@@ -106,8 +124,8 @@ chmod 755 $scan
 
 # As long as a program runs that has closed its standard error, A-REX does nothing but ask whether something came from it
 # (RunPump::Pump in Run_unix.cpp of ARC 7.0 knows no POLLHUP). CEinfo.pl writes to a file instead, and is run every few
-# seconds: that took a third of an emulated machine's processor. So it has its first standard error open beside. Both looks
-# take what is left of the processor: they are repeated at once, and apt, jobs and whoever asks go first.
+# seconds: that took a third of an emulated machine's processor. So it has its first standard error open beside. It takes
+# what is left of the processor: it is repeated at once, and apt, jobs and whoever asks go first.
 info=/usr/share/arc/CEinfo.pl
 dpkg-divert --quiet --local --rename --divert $info.distrib $info
 cat >$info <<'EOF'
