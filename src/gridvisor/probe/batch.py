@@ -86,7 +86,7 @@ class JobBatch:
             raise SystemSaidNo(f"arckill ended with {done.status}: {(done.stdout + done.stderr).strip()}")
 
     def _follow(self) -> dict[str, JobResult]:
-        """What became of all jobs but the long one, by their ids."""
+        """What became of all jobs but the long one, by their ids; of none when nobody wants to know any more."""
         ids = [job_id for kind, ids in self.ids.items() if kind != _LONG for job_id in ids]
 
         def check() -> None:
@@ -95,6 +95,8 @@ class JobBatch:
 
         with suppress(TimedOut):
             wait_until("jobs have not ended", check, Deadline.after(_ENDS_S), every_s=2, stop=self._unwanted)
+        if self._unwanted.is_set():
+            return {}
         jobs = explained(self.account, look(self.account, ids))
         texts = fetch(self.account, self.folder, [job.id for job in jobs if job.state in ENDED])
         return {job.id: JobResult(job, *texts.get(job.id, ("", ""))) for job in jobs}
