@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gridvisor.core.files import is_locked, locked, try_locked, write_whole
+from gridvisor.core.files import is_locked, locked, remove_left, try_locked, write_whole
 from gridvisor.core.places import Places
 
 HOLD = """
@@ -132,3 +132,25 @@ def test_places(environ: dict[str, str], uid: int, cache: str, state: str) -> No
     assert (str(places.cache), str(places.state)) == (cache, state)
     assert len(places.tag) == 6
     assert places.tag != Places(places.cache, places.state / "other").tag
+
+
+def test_what_is_removed_is_filled_no_more_by_what_still_runs(tmp_path: Path) -> None:
+    left = tmp_path / ".work-before"
+    (left / "volumes").mkdir(parents=True)
+    copying = threading.Event()
+
+    def copy() -> None:
+        for number in range(1_000_000):
+            try:
+                (left / "volumes" / str(number)).touch()
+            except FileNotFoundError:
+                return
+            copying.set()
+
+    copier = threading.Thread(target=copy)
+    copier.start()
+    assert copying.wait(10)
+    remove_left(left)
+    copier.join(10)
+    assert not copier.is_alive()
+    assert list(tmp_path.iterdir()) == []

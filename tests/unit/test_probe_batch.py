@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +35,7 @@ class Site:
 
 def of(site: Site, monkeypatch: pytest.MonkeyPatch) -> JobBatch:
     monkeypatch.setattr(module, "look", site.look)
-    monkeypatch.setattr(module, "explained", lambda _, jobs: tuple(jobs))
+    monkeypatch.setattr(module, "explained", lambda _, jobs: tuple(replace(job, error="of sbatch") for job in jobs))
     monkeypatch.setattr(module, "fetch", lambda _, __, ids: {one: (f"output of {one}", "") for one in ids})
     ids = {kind: [kind] for kind in ("long", "plain", "failing") if kind in site.states}
     return JobBatch(site, "/tmp/job-X", data="", ids=ids)  # type: ignore[arg-type]
@@ -54,7 +55,7 @@ def test_a_long_job_that_does_not_run_takes_nothing_from_the_others(monkeypatch:
     batch = of(Site(long="Failed", plain="Finished"), monkeypatch)
     with batch.followed():
         assert batch.one("plain").status == 0
-        with pytest.raises(SystemSaidNo, match="was to run until it is cancelled: Failed"):
+        with pytest.raises(SystemSaidNo, match=r"was to run until it is cancelled: Failed\. of sbatch"):
             batch.cancel()
 
 

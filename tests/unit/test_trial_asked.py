@@ -12,8 +12,6 @@ from gridvisor.app.site.job import Job
 from gridvisor.core.errors import SystemSaidNo
 from gridvisor.core.events import Bus
 from gridvisor.package.apt import PackageVersion
-from gridvisor.probe import batch
-from gridvisor.probe.batch import JobBatch
 from gridvisor.release.candidate import Candidate
 from gridvisor.release.lock import Release, RolePackages
 from gridvisor.trial import measure
@@ -79,11 +77,3 @@ def test_a_job_that_fails_is_not_measured_as_one_that_ended(monkeypatch: pytest.
     assert "Finished" not in raised.value.message
     jobs_are(monkeypatch, measure, "Finished", "Finished", "Finished")
     assert [len(one.samples) for one in measure._jobs(account, "/tmp/x")] == [3, 3]
-
-
-def test_a_job_that_has_ended_is_not_waited_for_until_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    account: Any = None
-    jobs = JobBatch(account, "/tmp/x", "", ids={"long": ["0"]})
-    jobs_are(monkeypatch, batch, "Failed")
-    with pytest.raises(SystemSaidNo, match=r"Failed\. of sbatch"):
-        jobs.cancel()

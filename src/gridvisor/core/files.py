@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,16 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_left(folder: Path) -> None:
+    """Remove a folder that one of us was filling who was killed.
+
+    It is renamed first: a `cp` that was begun then may still run, and puts nothing more into what it finds no more.
+    """
+    dead = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
+    folder.rename(dead)
+    shutil.rmtree(dead)
 
 
 @contextmanager

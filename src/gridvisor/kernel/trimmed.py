@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from gridvisor.core.events import Bus
+from gridvisor.core.files import remove_left
 from gridvisor.core.places import Places
 from gridvisor.image.mmdebstrap import mmdebstrap
 from gridvisor.kernel.making import Kernel
@@ -37,7 +38,7 @@ def compiled(places: Places, bus: Bus, *, package: str, source: Candidate, mirro
     if not folder.is_dir():
         work = folder.with_name(f".{folder.name}")
         for left_by_a_killed_run in folder.parent.glob(".compiled-*"):
-            shutil.rmtree(left_by_a_killed_run)
+            remove_left(left_by_a_killed_run)
         work.mkdir(parents=True)
         try:
             with bus.step(f"compile {package}"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.core.events import Bus
-from gridvisor.core.files import locked, write_whole
+from gridvisor.core.files import locked, remove_left, write_whole
 from gridvisor.core.places import Places
 from gridvisor.kernel.making import SCRIPTS, make_initramfs, make_modules
 from gridvisor.kernel.pack import KernelPack, Mode
@@ -128,7 +128,7 @@ def _made(kernels: Path, choice: Choice | None) -> KernelPack | None:
 def _make(kernels: Path, choice: Choice, apt: Apt, target: Target) -> KernelPack:
     """Make the pack beside its place and move it there whole. The caller holds the lock."""
     for left_by_a_killed_run in kernels.glob(".making-*"):
-        shutil.rmtree(left_by_a_killed_run)
+        remove_left(left_by_a_killed_run)
     debs = {name: apt.download(choice.suite, name) for name in PACKAGES}
     work = kernels / f".making-{choice.id}"
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gridvisor.core.errors import Refused, ToolOutput
 from gridvisor.core.events import Bus
-from gridvisor.core.files import locked, write_whole
+from gridvisor.core.files import locked, remove_left, write_whole
 from gridvisor.core.places import Places
 from gridvisor.kernel.making import SCRIPTS, Kernel, make_initramfs, make_modules
 from gridvisor.kernel.pack import Kind
@@ -177,7 +177,7 @@ def _candidate(apt: Apt, package: str) -> Candidate:
 def _make(folder: Path, kernel: Callable[[Path], Kernel], debs: dict[str, Path], target: Target) -> None:
     """Make the pack beside its place and move it there whole. The caller holds the lock."""
     for left_by_a_killed_run in folder.parent.glob(".making-xen-*"):
-        shutil.rmtree(left_by_a_killed_run)
+        remove_left(left_by_a_killed_run)
     work = folder.with_name(f".making-xen-{folder.name}")
     scratch = work / "scratch"
     scratch.mkdir(parents=True)

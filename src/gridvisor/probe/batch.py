@@ -37,8 +37,8 @@ class JobBatch:
     data_out: str = ""
     data_problem: str = ""
     ids: dict[str, list[str]] = field(default_factory=dict)
-    _cancelled: Future[None] = field(default_factory=Future)
-    _results: Future[dict[str, JobResult]] = field(default_factory=Future)
+    _cancelled: Future[None] = field(init=False)
+    _results: Future[dict[str, JobResult]] = field(init=False)
     _unwanted: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
-from gridvisor.core.files import locked
+from gridvisor.core.files import locked, remove_left
 from gridvisor.core.parallel import each
 from gridvisor.core.places import Places
 from gridvisor.core.units import format_size
@@ -134,7 +133,7 @@ class FilePool:
         root = self._folder.parent
         with locked(root.parent / "volumes.lock"):
             for left in root.glob(f"{_WORK}*"):
-                shutil.rmtree(left)
+                remove_left(left)
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=root, prefix=_WORK) as work:
                 yield Path(work)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gridvisor.core.errors import Refused
-from gridvisor.core.files import write_whole
+from gridvisor.core.files import remove_left, write_whole
 from gridvisor.core.places import Places
 from gridvisor.storage.pool import checked_name
 
@@ -116,7 +116,7 @@ class SnapshotStore:
 
     def _clear(self) -> None:
         for left in self._root.glob(f"{_WORK}*"):
-            shutil.rmtree(left)
+            remove_left(left)
 
 
 def images_of_snapshots(places: Places) -> frozenset[Path]:
