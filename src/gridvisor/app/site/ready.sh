@@ -18,8 +18,8 @@ say() {
     shown=$1
 }
 
-# Sleeps as long as what came since the last time took, and 0.3 s at least: where processors are emulated, asking takes
-# seconds, and would leave none to what is asked.
+# Sleeps as long as what came since the last time took, twice as long if that was less than a second, and 0.3 s at least:
+# where processors are emulated, asking takes long, and would leave none to what is asked.
 clock() {
     read -r up _ </proc/uptime
     up=${up%.*}${up#*.} # hundredths of a second
@@ -29,6 +29,7 @@ since=$up
 pause() {
     clock
     spent=$((up - since))
+    [ "$spent" -ge 100 ] || spent=$((spent * 2))
     [ "$spent" -ge 30 ] || spent=30
     sleep "$((spent / 100)).$((spent / 10 % 10))"
     clock
