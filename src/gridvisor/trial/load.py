@@ -18,7 +18,7 @@ from gridvisor.run.command import Command, script
 from gridvisor.trial.model import LoadJob
 
 EVERY_S = 40.0  # each costs the computing element, whose one processor is upgraded meanwhile, some seconds
-SLEEPS_S = 25  # so that at any moment a job is in the batch system
+SLEEPS_S = 25  # with what is around it nearly EVERY_S: at most moments a job is in the batch system
 MAY_REFUSE_S = 90.0  # a service that restarts refuses; one that goes on refusing is broken
 ENDS_S = 180.0
 _CLIENT_S = 60.0

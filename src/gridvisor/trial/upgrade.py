@@ -29,7 +29,7 @@ from gridvisor.trial.site import with_candidate_roles
 
 ALL_UPGRADED = "all upgraded"
 COMPARED = "before and after"
-READY_S = 45.0  # on a usual host; there a whole site boots in 35 s, and an upgraded service has been started by apt
+READY_S = 45.0  # on a usual host, where a whole site boots in 35 s; what apt has upgraded it has also started
 # What is asked after each machine: all but jobs, which go through the site all the while, and what takes seconds and
 # has nothing to do with releases.
 _LEFT_OUT = ("test_site", "job_submitted", "no_way_out", "reaches_nothing_else", "packages_as_released")
