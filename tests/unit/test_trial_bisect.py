@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridvisor.core.errors import SystemSaidNo
 from gridvisor.core.events import Bus
 from gridvisor.package.apt import PackageVersion
 from gridvisor.release.candidate import Candidate
@@ -67,6 +68,49 @@ def test_findings_are_explained_by_the_part_that_was_found(
     monkeypatch.setattr(bisect._Search, "_with", lambda self, parts, *, boot: {part.name for part in parts})
     monkeypatch.setattr(bisect._Search, "shows", lambda self, there: causes[self.finding.what] in there)
     assert [(one.probe, one.suspects) for one in bisect.find_guilty(course)] == named
+
+
+def test_jobs_are_asked_also_when_the_machine_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a certificate that has moved: A-REX does not answer, so the upgrade says no, and so do its jobs."""
+    has: set[str] = set()
+
+    class Load:
+        deployment = None
+
+        def __init__(self, _: object) -> None:
+            has.clear()
+
+        def __enter__(self) -> Load:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def until_job_runs(self) -> None:
+            pass
+
+        def ended(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(what="jobs cannot be asked for")] if "arc" in has else []
+
+    def apply(_: object, __: object, parts: Sequence[Part]) -> None:
+        has.update(part.name for part in parts)
+        if "arc" in has:
+            raise SystemSaidNo("'ce' still waits for A-REX answers over HTTPS.")
+
+    finding = Finding(Blame.MIDDLEWARE, Weight.NO, Stage.UPGRADE, "begin", "jobs cannot be asked for", "no")
+    trial = Trial("1", "kiam", "c", "", 1.0, stages=(StageResult(Stage.UPGRADE, 0.0, 1.0, findings=(finding,)),))
+    release = Release("c", {"ce": RolePackages(("other", "arc"))}, tmp_path)
+    host: Any = SimpleNamespace(bus=Bus())
+    candidate = Candidate(tmp_path / "c.yaml", "c", "", (), None, ())
+    course = Course(host, Model("kiam", tmp_path), candidate, tmp_path, trial, lambda _: None, release=release)
+    monkeypatch.setattr(bisect, "known_to_host", lambda *_: None)
+    monkeypatch.setattr(bisect, "at_baseline", lambda _: None)
+    monkeypatch.setattr(bisect, "Load", Load)
+    monkeypatch.setattr(bisect._Search, "_apply", apply)
+    [guilty] = bisect.find_guilty(course)
+    assert (guilty.suspects, guilty.sure) == (("arc",), 1.0)
 
 
 @pytest.mark.parametrize(
