@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from gridvisor.app.site import job
 from gridvisor.app.site.job import Job
 from gridvisor.core.errors import SystemSaidNo
+from gridvisor.core.events import Bus
 from gridvisor.probe import batch as module
 from gridvisor.probe.batch import JobBatch
 
@@ -23,6 +25,8 @@ class Site:
         self.states = states
         self.ran: list[tuple[str, ...]] = []
         self.looked = threading.Event()
+        self.user = self.machine = SimpleNamespace(name="ui")
+        self.deployment = SimpleNamespace(host=SimpleNamespace(bus=Bus()), site=SimpleNamespace(site="kiam"))
 
     def look(self, _: object, ids: Sequence[str]) -> tuple[Job, ...]:
         self.looked.set()
@@ -35,7 +39,8 @@ class Site:
 
 def of(site: Site, monkeypatch: pytest.MonkeyPatch) -> JobBatch:
     monkeypatch.setattr(module, "look", site.look)
-    monkeypatch.setattr(module, "explained", lambda _, jobs: tuple(replace(job, error="of sbatch") for job in jobs))
+    monkeypatch.setattr(job, "look", site.look)
+    monkeypatch.setattr(module, "explained", lambda _, jobs: tuple(replace(one, error="of sbatch") for one in jobs))
     monkeypatch.setattr(module, "fetch", lambda _, __, ids: {one: (f"output of {one}", "") for one in ids})
     ids = {kind: [kind] for kind in ("long", "plain", "failing") if kind in site.states}
     return JobBatch(site, "/tmp/job-X", data="", ids=ids)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from gridvisor.app.site.account import Account
-from gridvisor.app.site.job import ENDED, JobResult, JobWish, explained, fetch, look, submit, work_folder
+from gridvisor.app.site.job import ENDED, JobResult, JobWish, explained, fetch, follow, look, submit, work_folder
 from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.run.command import Command, script
@@ -88,13 +88,8 @@ class JobBatch:
     def _follow(self) -> dict[str, JobResult]:
         """What became of all jobs but the long one, by their ids; of none when nobody wants to know any more."""
         ids = [job_id for kind, ids in self.ids.items() if kind != _LONG for job_id in ids]
-
-        def check() -> None:
-            if not {job.state for job in look(self.account, ids)} <= ENDED:
-                raise NotYet
-
         with suppress(TimedOut):
-            wait_until("jobs have not ended", check, Deadline.after(_ENDS_S), every_s=2, stop=self._unwanted)
+            follow(self.account, ids, Deadline.after(_ENDS_S), stop=self._unwanted)
         if self._unwanted.is_set():
             return {}
         jobs = explained(self.account, look(self.account, ids))

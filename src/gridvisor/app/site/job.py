@@ -7,6 +7,7 @@ import re
 import shlex
 import tarfile
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -211,8 +212,11 @@ def _job(text: str) -> Job | None:
     return Job(facts["id"], facts["state"], None if exit_code is None else int(exit_code), error)
 
 
-def follow(account: Account, ids: Sequence[str], deadline: Deadline) -> tuple[Job, ...]:
-    """The jobs once all have ended; what changes is told on the way. Raises TimedOut with their states."""
+def follow(
+    account: Account, ids: Sequence[str], deadline: Deadline, *, stop: threading.Event | None = None
+) -> tuple[Job, ...]:
+    """The jobs once all have ended; what changes is told on the way. Raises TimedOut with their states, and as soon as
+    `stop` is set."""
     bus, shown = account.deployment.host.bus, ""
 
     def check() -> tuple[Job, ...]:
@@ -228,7 +232,7 @@ def follow(account: Account, ids: Sequence[str], deadline: Deadline) -> tuple[Jo
         return jobs
 
     try:
-        return wait_until("jobs have not ended", check, deadline, every_s=_LOOK_EVERY_S)
+        return wait_until("jobs have not ended", check, deadline, every_s=_LOOK_EVERY_S, stop=stop)
     except TimedOut as error:
         site, user = account.deployment.site.site, account.user.name
         hint = f"they go on; look: gridvisor ssh -s {site} -l {user} {account.machine.name} -- arcstat -a"
