@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,39 @@ def test_finished_jobs_are_looked_for_when_slurm_has_fewer(tmp_path: Path, under
         )
     times = tmp_path / "times"
     assert (times.read_text().count("looked") if times.exists() else 0) == looks
+
+
+@pytest.mark.parametrize(
+    ("looked_s", "status", "other", "looks"),
+    [
+        (None, "INLRMS", "", True),  # never
+        (-100, "INLRMS", "", True),  # the job's state was written since
+        (100, "INLRMS", "", False),
+        (100, "INLRMS", "arched-arex.cfg", False),
+        (-100, "", "arched-arex.cfg", True),  # A-REX was started since
+    ],
+)
+def test_a_rex_looks_at_jobs_that_have_changed(
+    tmp_path: Path, looked_s: float | None, status: str, other: str, looks: bool
+) -> None:
+    control, run = tmp_path / "var/spool/arc/jobstatus", tmp_path / "run"
+    for folder in (*(control / name for name in ("accepting", "processing", "restarting", "finished")), run):
+        folder.mkdir(parents=True)
+        os.utime(folder, (1, 1))
+    if status:
+        (control / "processing/a.status").write_text(status)
+    if other:
+        (run / other).write_text("")
+    looked = run / "arc-looked"
+    if looked_s is not None:
+        looked.write_text("")
+        os.utime(looked, (time.time() + looked_s,) * 2)
+    info = script_of("info", tmp_path, f"echo looked >{tmp_path}/times")
+    info.write_text(re.sub(r"/(?=var/spool|run/)", f"{tmp_path}/", info.read_text()))
+    process = subprocess.Popen([info, "--splitjobs", "--config", "x"])
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "times").exists() == looks

@@ -16,6 +16,7 @@ systemctl enable --quiet arc-arex.service arc-arex-ws.service arc-infosys-ldap.s
 
 # A-REX looks at itself and at the batch system once a minute, and clients see of a job what it saw then: arc.conf has no
 # word for it, its service configuration has one (in tenths of a second; DEFAULT_INFOPROVIDER_WAKEUP_PERIOD in arex.cpp).
+# When there is something to see, CEinfo.pl itself finds out: see below.
 # The script that writes it is diverted, so that an upgrade brings a newer one and leaves this be.
 start=/usr/share/arc/arc-arex-start
 dpkg-divert --quiet --local --rename --divert $start.distrib $start
@@ -109,7 +110,9 @@ cat >$scan <<'EOF'
 for control; do :; done
 left=10
 while :; do
-    has=$(grep -lsE 'INLRMS|CANCELING' "$control"/processing/*.status | wc -l)
+    for job in "$control"/processing/*.status; do :; done
+    has=0
+    [ ! -e "$job" ] || has=$(grep -lsE 'INLRMS|CANCELING' "$control"/processing/*.status | wc -l)
     if [ "$has" -gt 0 ]; then
         if [ $left -le 0 ] || [ "$(squeue --noheader --format=%i | wc -l)" -lt "$has" ]; then
             "$0.distrib" "$@"
@@ -123,13 +126,30 @@ EOF
 chmod 755 $scan
 
 # As long as a program runs that has closed its standard error, A-REX does nothing but ask whether something came from it
-# (RunPump::Pump in Run_unix.cpp of ARC 7.0 knows no POLLHUP). CEinfo.pl writes to a file instead, and is run every few
-# seconds: that took a third of an emulated machine's processor. So it has its first standard error open beside. It takes
-# what is left of the processor: it is repeated at once, and apt, jobs and whoever asks go first.
+# (RunPump::Pump in Run_unix.cpp of ARC 7.0 knows no POLLHUP). CEinfo.pl writes to a file instead, so it has its first
+# standard error open beside. A look takes an emulated machine two seconds, and one after another took a third of its
+# processor, with no job there: so it waits until a job's state has changed. Slurm's part may have changed without that:
+# it looks after some seconds at the latest, fewer while jobs are under way and after those that it tells were started.
 info=/usr/share/arc/CEinfo.pl
 dpkg-divert --quiet --local --rename --divert $info.distrib $info
 cat >$info <<'EOF'
 #!/bin/sh
-exec nice -n 5 "$0.distrib" "$@" 9>&2
+# CEinfo.pl --splitjobs --config FILE
+exec 9>&2
+control=/var/spool/arc/jobstatus
+looked=/run/arc-looked
+started='/run/arched-arex.cfg /run/arc/infosys/bdii.conf'
+changed() { find $control/accepting $control/processing $control/restarting $control/finished $started -newer $looked; }
+hurry() { find $control/accepting $control/processing -name '*.status'; find $started -mmin -2; }
+
+left=20
+[ -z "$(hurry 2>/dev/null)" ] || left=4
+while [ -e $looked ] && [ $left -gt 0 ] && [ -z "$(changed 2>/dev/null)" ]; do
+    sleep 1
+    left=$((left - 1))
+done
+: >$looked # before, so that what changes meanwhile is looked at again
+# apt, jobs and whoever asks go first.
+exec nice -n 5 "$0.distrib" "$@"
 EOF
 chmod 755 $info
