@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
 from gridvisor.image import build as module
 from gridvisor.image.build import build_argv, build_image, says_full
+from gridvisor.image.mmdebstrap import begin, keep_files
 from gridvisor.image.recipe import Recipe
 from gridvisor.image.store import Image, ImageStore
 from gridvisor.package.apt import Apt, PackageVersion
@@ -205,6 +207,26 @@ def test_the_words_for_mmdebstrap() -> None:
     # The step is one word of the shell that mmdebstrap gives the hook to; so is a path with a quote in it.
     assert "--customize-hook=chroot \"$1\" /bin/sh -euc 'echo '\"'\"'a b'\"'\"'\n'" in argv
     assert "--customize-hook=tar-in '/c/it'\"'\"'s/tree.tar' /" in argv
+
+
+@pytest.mark.parametrize("names", [(), ("a_1_all.deb", "b_2_all.deb")])
+def test_package_files_go_into_the_tree_and_out_of_it(tmp_path: Path, names: tuple[str, ...]) -> None:
+    root, debs, fetched = tmp_path / "root", tmp_path / "it's debs", tmp_path / "fetched"
+    for folder in (root / "etc", debs / "partial", fetched):
+        folder.mkdir(parents=True)
+    for name in names:
+        (debs / name).write_text(name)
+
+    def run(word: str) -> None:  # as mmdebstrap does
+        subprocess.run(["sh", "-c", word.partition("-hook=")[2], "exec", root], check=True)
+
+    for word in begin("setup", debs):
+        run(word)
+    assert sorted(path.name for path in (root / "var/cache/apt/archives").iterdir()) == sorted(names)
+    run(keep_files(fetched))
+    assert not list((root / "var/cache/apt/archives").iterdir())
+    assert {path.name: path.read_text() for path in fetched.iterdir()} == {name: name for name in names}
+    assert sorted(path.name for path in debs.glob("*.deb")) == sorted(names), "others read them too"
 
 
 @pytest.mark.usefixtures("offered")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from pathlib import Path
 
 from gridvisor.core.events import Bus
 from gridvisor.core.files import locked
-from gridvisor.image.mmdebstrap import ARCHIVES, begin, mmdebstrap, share_files, source_words
+from gridvisor.image.mmdebstrap import begin, keep_files, mmdebstrap, share_files, source_words
 from gridvisor.image.recipe import Recipe, content_id
 from gridvisor.image.store import ImageStore
 from gridvisor.package.apt import Apt
@@ -51,16 +50,12 @@ def base_tree(recipe: Recipe, *, store: ImageStore, apt: Apt, mirror: Mirror, ta
 
 def base_argv(base: Recipe, mirror: Mirror, *, archive: Path, debs: Path, fetched: Path) -> tuple[str, ...]:
     """The words that make the archive, leaving package files in the folder `fetched`."""
-    hooks = (
-        f"--customize-hook=sync-out {ARCHIVES} {shlex.quote(str(fetched))}",
-        f'--customize-hook=rm -f "$1{ARCHIVES}"/*.deb',
-    )
     return mmdebstrap(
         mirror,
         # Lists stay: those who begin with this tree ask the mirror only whether there are newer ones.
         *("--variant=minbase", "--format=tar", "--skip=essential/unlink,download/empty,cleanup/apt/lists"),
         f"--include={','.join(base.packages)}",
         *begin("essential", debs),
-        *hooks,
+        keep_files(fetched),
         *(base.suite, str(archive), *source_words(base, mirror)),
     )

@@ -22,7 +22,7 @@ from gridvisor.core.units import format_size
 from gridvisor.identity.network.style import NetworkStyle
 from gridvisor.image.base_tree import base_tree
 from gridvisor.image.inspect import has_init, network_style
-from gridvisor.image.mmdebstrap import ARCHIVES, begin, mmdebstrap, share_files, source_words
+from gridvisor.image.mmdebstrap import begin, keep_files, mmdebstrap, share_files, source_words
 from gridvisor.image.recipe import Recipe, content_id, recipe_id, write_tree_tar
 from gridvisor.image.store import Image, ImageStore
 from gridvisor.package.apt import Apt, PackageVersion, packages_in
@@ -159,8 +159,7 @@ def build_argv(
         *(_from_nothing(recipe, debs) if base is None else _on_top_of(base, recipe, debs)),
         # Before the steps, which may remove packages again.
         f'--customize-hook=chroot "$1" dpkg-query -W --showformat={_FORMAT} >"$1{_INSTALLED}"',
-        f"--customize-hook=sync-out {ARCHIVES} {shlex.quote(str(folder / 'debs'))}",
-        f'--customize-hook=rm -f "$1{ARCHIVES}"/*.deb',
+        keep_files(folder / "debs"),
         f"--customize-hook=tar-in {shlex.quote(str(folder / 'tree.tar'))} /",
         *(f'--customize-hook=chroot "$1" /bin/sh -euc {shlex.quote(step)}' for step in recipe.steps),
         # Lent to the chroot from this machine, and nothing for guests: the proxy may have a password.

@@ -28,9 +28,19 @@ def begin(hook: str, debs: Path) -> tuple[str, ...]:
     """
     return (
         f'--setup-hook=mkdir -p "$1{ARCHIVES}"',
-        f"--setup-hook=sync-in {shlex.quote(str(debs))} {ARCHIVES}",
+        f'--setup-hook=find {shlex.quote(str(debs))} -maxdepth 1 -name "*.deb" -exec cp -t "$1{ARCHIVES}" {{}} +',
         f'--{hook}-hook=echo "127.0.0.1 localhost $(hostname).localdomain $(hostname)" >"$1/etc/hosts"',
     )
+
+
+def keep_files(fetched: Path) -> str:
+    """The hook after all packages: their files go to the folder `fetched`.
+
+    Not by mmdebstrap's own hook sync-out, which sends them in pieces of 4 KiB through two processes, as sync-in does:
+    of a build of 22 s both took 3.5 s, for 157 MiB. With 1.3.5 it once ended by SIGPIPE, with no word why.
+    """
+    move = f"mv -t {shlex.quote(str(fetched))} {{}} +"
+    return f'--customize-hook=find "$1{ARCHIVES}" -maxdepth 1 -name "*.deb" -exec {move}'
 
 
 def source_words(recipe: Recipe, mirror: Mirror) -> tuple[str, ...]:
