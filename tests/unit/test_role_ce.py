@@ -62,30 +62,32 @@ def test_finished_jobs_are_looked_for_when_slurm_has_fewer(tmp_path: Path, under
 
 
 @pytest.mark.parametrize(
-    ("looked_s", "status", "other", "looks"),
+    ("job", "looked_s", "started_s", "looks"),
     [
-        (None, "INLRMS", "", True),  # never
-        (-100, "INLRMS", "", True),  # the job's state was written since
-        (100, "INLRMS", "", False),
-        (100, "INLRMS", "arched-arex.cfg", False),
-        (-100, "", "arched-arex.cfg", True),  # A-REX was started since
+        ("", None, -1000, True),  # never before
+        ("", -100, -1000, False),
+        ("", -100, -50, True),  # those that it tells were started a moment ago
+        ("processing/a.status", 100, -1000, True),
+        ("finished/a.status", -100, -1000, True),  # since the last look
+        ("finished/a.status", 100, -1000, False),
     ],
 )
-def test_a_rex_looks_at_jobs_that_have_changed(
-    tmp_path: Path, looked_s: float | None, status: str, other: str, looks: bool
+def test_a_rex_looks_at_jobs_when_there_is_one_to_look_at(
+    tmp_path: Path, job: str, looked_s: float | None, started_s: float, looks: bool
 ) -> None:
     control, run = tmp_path / "var/spool/arc/jobstatus", tmp_path / "run"
-    for folder in (*(control / name for name in ("accepting", "processing", "restarting", "finished")), run):
+    states = [control / name for name in ("accepting", "processing", "restarting", "finished")]
+    for folder in (*states, run):
         folder.mkdir(parents=True)
-        os.utime(folder, (1, 1))
-    if status:
-        (control / "processing/a.status").write_text(status)
-    if other:
-        (run / other).write_text("")
-    looked = run / "arc-looked"
-    if looked_s is not None:
-        looked.write_text("")
-        os.utime(looked, (time.time() + looked_s,) * 2)
+    if job:
+        (control / job).write_text("INLRMS")
+    else:
+        for folder in states:
+            os.utime(folder, (1, 1))
+    for name, since_s in (("arched-arex.cfg", started_s), ("arc-looked", looked_s)):
+        if since_s is not None:
+            (run / name).write_text("")
+            os.utime(run / name, (time.time() + since_s,) * 2)
     info = script_of("info", tmp_path, f"echo looked >{tmp_path}/times")
     info.write_text(re.sub(r"/(?=var/spool|run/)", f"{tmp_path}/", info.read_text()))
     process = subprocess.Popen([info, "--splitjobs", "--config", "x"])

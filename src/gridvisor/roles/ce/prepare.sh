@@ -128,8 +128,8 @@ chmod 755 $scan
 # As long as a program runs that has closed its standard error, A-REX does nothing but ask whether something came from it
 # (RunPump::Pump in Run_unix.cpp of ARC 7.0 knows no POLLHUP). CEinfo.pl writes to a file instead, so it has its first
 # standard error open beside. A look takes an emulated machine two seconds, and one after another took a third of its
-# processor, with no job there: so it waits until a job's state has changed. Slurm's part may have changed without that:
-# it looks after some seconds at the latest, fewer while jobs are under way and after those that it tells were started.
+# processor, with no job there: so it waits until there is a job, one has changed or a service that it tells was started;
+# twenty seconds at most, since Slurm's part may have changed without that.
 info=/usr/share/arc/CEinfo.pl
 dpkg-divert --quiet --local --rename --divert $info.distrib $info
 cat >$info <<'EOF'
@@ -138,13 +138,14 @@ cat >$info <<'EOF'
 exec 9>&2
 control=/var/spool/arc/jobstatus
 looked=/run/arc-looked
-started='/run/arched-arex.cfg /run/arc/infosys/bdii.conf'
-changed() { find $control/accepting $control/processing $control/restarting $control/finished $started -newer $looked; }
-hurry() { find $control/accepting $control/processing -name '*.status'; find $started -mmin -2; }
+hurry() {
+    for job in $control/accepting/*.status $control/processing/*.status; do [ ! -e "$job" ] || echo "$job"; done
+    find $control/restarting $control/finished -newer $looked
+    find /run/arched-arex.cfg /run/arc/infosys/bdii.conf -mmin -2
+} 2>/dev/null
 
 left=20
-[ -z "$(hurry 2>/dev/null)" ] || left=4
-while [ -e $looked ] && [ $left -gt 0 ] && [ -z "$(changed 2>/dev/null)" ]; do
+while [ -e $looked ] && [ $left -gt 0 ] && [ -z "$(hurry)" ]; do
     sleep 1
     left=$((left - 1))
 done
