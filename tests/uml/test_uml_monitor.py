@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,18 +69,6 @@ def test_the_sandbox_holds_no_file_of_the_host_and_no_capability(bench: UmlBench
     seen = {path.name for path in Path(f"/proc/{pid}/root").iterdir()}
     assert seen == {"usr", "lib", "lib64", "proc", "dev", "tmp", "vm", "boot", "disk"}
     assert Path(f"/proc/{pid}/ns/user").readlink() != Path("/proc/self/ns/user").readlink()
-
-
-def test_a_guest_has_its_share_of_the_processors(bench: UmlBench) -> None:
-    guest = bench.guest("a")
-    bench.monitor.create(replace(guest, domain=replace(guest.domain, cpu_weight=1024)))
-    bench.wait_for("a", "tiny guest is up")
-    pid = kernel_pid(bench, "a")
-    assert os.getpriority(os.PRIO_PROCESS, pid) == -6
-    group = Path(f"/proc/{pid}/autogroup")
-    assert not group.exists() or group.read_text().endswith(" nice -6\n")
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    assert {os.getpriority(os.PRIO_PROCESS, int(child)) for child in children} == {-6}, "the guest's own processes"
 
 
 def test_the_console_takes_and_gives_and_is_logged(bench: UmlBench) -> None:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from gridvisor.monitor.uml.keeper import descendants
-from gridvisor.monitor.uml.monitor import nice_of
 from gridvisor.monitor.uml.process import use_of
 
 PROC = Path(__file__).resolve().parents[1] / "data" / "proc"
@@ -52,20 +48,3 @@ def test_a_name_with_blanks_and_parentheses_is_read_past(tmp_path: Path) -> None
     stat = proc / "21251" / "stat"
     stat.write_text(stat.read_text().replace("(uml-userspace)", "(a) S 1 (b c) 9)"))
     assert use_of(SANDBOX, proc=proc) == use_of(SANDBOX, proc=PROC)
-
-
-@pytest.mark.parametrize(("weight", "nice"), [(256, 0), (512, -3), (1024, -6), (128, 3), (1, 19), (65535, -20)])
-def test_a_share_of_the_processors_is_a_nice_value(weight: int, nice: int) -> None:
-    assert nice_of(weight) == nice
-
-
-def test_all_processes_below_one_are_found() -> None:
-    with subprocess.Popen(["sh", "-c", "sh -c 'sleep 60 & echo $!; wait' & wait"], stdout=subprocess.PIPE) as top:
-        assert top.stdout is not None
-        sleeper = int(top.stdout.readline())
-        found = list(descendants(top.pid))
-        for pid in (*found, top.pid):
-            os.kill(pid, signal.SIGKILL)
-    assert len(found) == 2
-    assert found[-1] == sleeper
-    assert list(descendants(top.pid)) == []

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from gridvisor.domain.disk import parse_disk, render_disk
 from gridvisor.domain.expression import Value
-from gridvisor.domain.model import NAME, USUAL_WEIGHT, ConfigValue, Disk, DomainType, OnEnd, Vif
+from gridvisor.domain.model import NAME, ConfigValue, Disk, DomainType, OnEnd, Vif
 from gridvisor.domain.parameters import Malformed, refuse_control
 from gridvisor.domain.vif import parse_vif, render_vif
 
@@ -158,7 +158,6 @@ def _render_dhcp(wanted: bool) -> ConfigValue:
 
 
 _memory, _vcpus = _between(1, LARGEST_MEMORY_MIB, "MiB"), _between(1, MOST_VCPUS, "processors")
-_weight = _between(1, 65535, "shares")
 _disks, _vifs = _each(parse_disk, "/dev/vg0/vm1,raw,xvda,rw"), _each(parse_vif, "mac=00:16:3e:00:00:01")
 _END = "one of " + ", ".join(f"`{end}`" for end in OnEnd)
 
@@ -171,7 +170,6 @@ KEYS = (
     Key("memory", "memory_mib", _memory, int, "128", "Memory in MiB."),
     Key("maxmem", "maxmem_mib", _memory, int, "`memory`", "What memory may grow to, in MiB."),
     Key("vcpus", "vcpus", _vcpus, int, "1", "Virtual processors."),
-    Key("cpu_weight", "cpu_weight", _weight, int, f"{USUAL_WEIGHT}", "Its share of busy processors, against others'."),
     Key("kernel", "kernel", _text, str, "the kernel pack's", "Kernel image on the host."),
     Key("ramdisk", "ramdisk", _text, str, "the kernel pack's", "Initial ramdisk on the host."),
     Key("bootloader", "bootloader", _text, str, "none", "Program that takes the kernel from the guest's disk."),

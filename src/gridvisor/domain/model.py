@@ -77,9 +77,6 @@ class Vif:
     options: tuple[str, ...] = ()
 
 
-USUAL_WEIGHT = 256  # of a domain's processors, against those of others: xl.cfg(5), cpu_weight
-
-
 @dataclass(frozen=True, slots=True)
 class Domain:
     """A domain. Memory is in MiB. `other` keeps the keys that we do not know, as xl would read them."""
@@ -88,7 +85,6 @@ class Domain:
     memory_mib: int = 128
     maxmem_mib: int | None = None
     vcpus: int = 1
-    cpu_weight: int = USUAL_WEIGHT
     type: DomainType = DomainType.PV
     kernel: str | None = None
     ramdisk: str | None = None

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from gridvisor.domain.model import USUAL_WEIGHT
 from gridvisor.site.document import read_document
 from gridvisor.site.model import Mib, NetworkName, Strict
 
@@ -58,9 +57,6 @@ class RoleSpec(Strict):
     packages: tuple[str, ...] = Field((), strict=False, description="Debian packages on top of the base.")
     size_mib: Mib = Field(2048, alias="size", description="The size of its root filesystem.")
     memory_mib: Mib = Field(128, alias="memory", description="Memory of a machine, unless the site file says.")
-    cpu_weight: int = Field(
-        USUAL_WEIGHT, ge=1, le=65535, description="Its share of busy processors, against others' 256."
-    )
     swap_mib: Mib | None = Field(None, alias="swap", description="A swap volume of that size.")
     networks: tuple[NetworkName, ...] = Field(("site",), strict=False, min_length=1, description="Its networks.")
     needs: tuple[str, ...] = Field((), strict=False, description="Roles that it cannot end in order without.")
@@ -86,7 +82,6 @@ class Role:
     packages: tuple[str, ...]
     size_mib: int
     memory_mib: int
-    cpu_weight: int
     swap_mib: int | None
     networks: tuple[str, ...]
     needs: tuple[str, ...]

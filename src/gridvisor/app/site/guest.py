@@ -127,7 +127,6 @@ def guest_of(machine: Machine, deployment: Deployment, *, image: Image, pack: Pa
             name=deployment.domain_name(machine),
             memory_mib=machine.memory_mib + deployment.host.kernel_mib,
             vcpus=machine.vcpus,
-            cpu_weight=machine.role.cpu_weight,
             hostname=machine.name,
             disks=tuple(
                 Disk(f"{deployment.pool_name}/{volume.name}", f"xvda{index}")

@@ -108,8 +108,6 @@ def differences(have: Guest, want: Guest) -> Iterator[str]:
         yield f"memory {have.domain.memory_mib} → {want.domain.memory_mib} MiB"
     if have.domain.vcpus != want.domain.vcpus:
         yield f"vcpus {have.domain.vcpus} → {want.domain.vcpus}"
-    if have.domain.cpu_weight != want.domain.cpu_weight:
-        yield f"cpu_weight {have.domain.cpu_weight} → {want.domain.cpu_weight}"
     if have.nics != want.nics or have.domain.vifs != want.domain.vifs or have.before != want.before:
         yield "its network cards are others"
     if have.companions != want.companions:

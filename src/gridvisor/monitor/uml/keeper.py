@@ -27,7 +27,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -232,11 +231,9 @@ class Keeper:
             self.boots += 1
             if self.boots > 1:  # UML reboots by starting its own program again, in the same process
                 self.rebooted()
-            else:
-                self.weigh()
-                if self.launch.pop("paused", False):
-                    self.mconsole("stop")
-                    self.tell(status="paused")
+            elif self.launch.pop("paused", False):
+                self.mconsole("stop")
+                self.tell(status="paused")
             if self.ending is None:
                 self.say_ready("ok")
 
@@ -311,20 +308,6 @@ class Keeper:
         if error:
             raise OSError(f"mconsole '{command}': {answer[12 : 12 + length].rstrip(bytes(1)).decode()}")
 
-    def weigh(self) -> None:
-        """Give the guest its share of the processors.
-
-        Where the kernel groups the processes of a session, nice values count within one alone: the group has its own
-        (sched(7), "The autogroup feature"). What the guest starts later inherits both. It is no matter when neither
-        goes: then it has the share of all others.
-        """
-        assert self.guest is not None
-        nice = self.launch.get("nice", 0)
-        for pid in descendants(self.guest.pid) if nice else ():
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, pid, nice)
-                Path(f"/proc/{pid}/autogroup").write_text(str(nice))
-
     def stop(self, why: str) -> None:
         """End the guest now. The sandbox's first process takes all others of it along."""
         self.ending = why
@@ -344,14 +327,6 @@ class Keeper:
                 os.write(self.ready_fd, text.encode())
                 os.close(self.ready_fd)
             self.ready_fd = None
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """The processes below that one, as they are now."""
-    with suppress(OSError):
-        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-            yield child
-            yield from descendants(child)
 
 
 def boot_id() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import select
 import socket
@@ -19,7 +18,7 @@ from gridvisor.core.deadline import Deadline, NotYet, wait_until
 from gridvisor.core.errors import GridvisorError, Refused, SystemSaidNo, TimedOut
 from gridvisor.core.files import write_whole
 from gridvisor.core.places import Places
-from gridvisor.domain.model import USUAL_WEIGHT, OnEnd
+from gridvisor.domain.model import OnEnd
 from gridvisor.kernel.pack import KernelPack
 from gridvisor.monitor.folder import DomainFolders
 from gridvisor.monitor.last_words import last_words
@@ -78,7 +77,6 @@ class UmlMonitor:
                     "on": _policies(guest),
                     "logs": str(self._places.state / "logs"),
                     "paused": paused,
-                    "nice": nice_of(guest.domain.cpu_weight),
                     "guest": record_of(guest),
                 }
                 write_whole(claimed / "launch.json", json.dumps(launch), mode=0o600)
@@ -292,11 +290,6 @@ def _row(seen: _Seen) -> DomainRow:
         crashed_s=seen.state.get("crashed_s"),
         namespace=seen.launch["guest"]["namespace"],
     )
-
-
-def nice_of(weight: int) -> int:
-    """The nice value with which the scheduler gives a guest that share: each step is a quarter more (sched(7))."""
-    return min(19, max(-20, -round(math.log(weight / USUAL_WEIGHT, 1.25))))
 
 
 def _policies(guest: Guest) -> dict[str, str]:
