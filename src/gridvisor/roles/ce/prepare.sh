@@ -16,7 +16,6 @@ systemctl enable --quiet arc-arex.service arc-arex-ws.service arc-infosys-ldap.s
 
 # A-REX looks at itself and at the batch system once a minute, and clients see of a job what it saw then: arc.conf has no
 # word for it, its service configuration has one (in tenths of a second; DEFAULT_INFOPROVIDER_WAKEUP_PERIOD in arex.cpp).
-# When there is something to see, CEinfo.pl itself finds out: see below.
 # The script that writes it is diverted, so that an upgrade brings a newer one and leaves this be.
 start=/usr/share/arc/arc-arex-start
 dpkg-divert --quiet --local --rename --divert $start.distrib $start
@@ -127,9 +126,8 @@ chmod 755 $scan
 
 # As long as a program runs that has closed its standard error, A-REX does nothing but ask whether something came from it
 # (RunPump::Pump in Run_unix.cpp of ARC 7.0 knows no POLLHUP). CEinfo.pl writes to a file instead, so it has its first
-# standard error open beside. A look takes an emulated machine two seconds, and one after another took a third of its
-# processor, with no job there: so it waits until there is a job, one has changed or a service that it tells was started;
-# twenty seconds at most, since Slurm's part may have changed without that.
+# standard error open beside. A look takes an emulated machine two seconds: without a job that is under way, one that has
+# just ended, or a service that was just started, it is put off, for twenty seconds at most.
 info=/usr/share/arc/CEinfo.pl
 dpkg-divert --quiet --local --rename --divert $info.distrib $info
 cat >$info <<'EOF'
@@ -138,14 +136,14 @@ cat >$info <<'EOF'
 exec 9>&2
 control=/var/spool/arc/jobstatus
 looked=/run/arc-looked
-hurry() {
+reasons() {
     for job in $control/accepting/*.status $control/processing/*.status; do [ ! -e "$job" ] || echo "$job"; done
     find $control/restarting $control/finished -newer $looked
     find /run/arched-arex.cfg /run/arc/infosys/bdii.conf -mmin -2
 } 2>/dev/null
 
 left=20
-while [ -e $looked ] && [ $left -gt 0 ] && [ -z "$(hurry)" ]; do
+while [ -e $looked ] && [ $left -gt 0 ] && [ -z "$(reasons)" ]; do
     sleep 1
     left=$((left - 1))
 done
