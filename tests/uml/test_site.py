@@ -111,6 +111,25 @@ def test_job_gives_its_output_and_its_exit_code(shared_home: Home, site: Path) -
     assert shared_home.run("run", "--", "sh", "-c", "exit 5").returncode == 5
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "--config /etc/arc.conf --runconfig /dev/stdout --save",
+        "--config /etc/arc.conf -b arex/ws -o pidfile",
+        "--runconfig /run/arched-arex.cfg --load -b lrms -b arex -b common -o hostname",
+        "--runconfig /run/arched-arex.cfg --load --export bash -b arex -f sessiondir -f controldir -f maxjobs",
+        "--load -r /run/arc/arc-infosys-ldap.conf -b infosys/ldap -b infosys -b common -e bash",
+        "-e json --load -r /run/arched-arex.cfg",
+    ],
+)
+def test_configuration_of_arex_is_told_as_its_own_parser_tells_it(shared_home: Home, site: Path, asked: str) -> None:
+    ours, real = (
+        shared_home.ok("ssh", "ce", "--", f"/usr/lib/arc/arcconfig-parser{which} {asked} | sort")
+        for which in ("", ".distrib")
+    )
+    assert ours == real != ""
+
+
 def test_live_check_is_green(shared_home: Home, site: Path) -> None:
     report = shared_home.folder / "probes.xml"
     done = shared_home.run("check", "--live", "--junit", report, timeout_s=LIVE_S)

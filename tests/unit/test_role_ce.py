@@ -18,7 +18,8 @@ def script_of(variable: str, folder: Path, real: str) -> Path:
     found = re.search(rf"^cat >\${variable} <<'EOF'\n(.*?)^EOF\n", PREPARE.read_text(), re.MULTILINE | re.DOTALL)
     assert found is not None
     file = folder / variable
-    file.write_text(found[1].replace("/usr/lib/arc/arcconfig-parser.distrib", f"{file}.distrib"))
+    text = found[1].replace("/usr/lib/arc/arcconfig-parser.distrib", f"{file}.distrib")
+    file.write_text(text.replace("/var/cache/arcconfig-parser", str(folder)))
     Path(f"{file}.distrib").write_text(f"#!/bin/sh\n{real}\n")
     for one in (file, Path(f"{file}.distrib")):
         one.chmod(0o755)
@@ -39,6 +40,69 @@ def test_the_configuration_as_json_is_asked_for_once_until_it_is_written_anew(tm
     config.write_text("second")
     os.utime(config, (2**31, 2**31))  # after what was kept
     assert ask() == "second"
+
+
+# A parser of which every configuration has a default, and that counts how often it was asked.
+_SAVES = """\
+[ "$5" = --save ] || exit 9
+printf '[arex]\\npidfile=1\\n' | cat - "$2" >"$4"
+echo asked >>$(dirname $0)/times"""
+
+
+def test_the_configuration_is_made_once_of_the_same_files(tmp_path: Path) -> None:
+    parser = script_of("parser", tmp_path, _SAVES)
+    config, more, into = tmp_path / "arc.conf", tmp_path / "arc.conf.d/more.conf", tmp_path / "new/run.cfg"
+
+    def ask(*words: str | Path) -> str:
+        return subprocess.run([parser, *words], capture_output=True, text=True, check=True).stdout
+
+    config.write_text("loglevel=3\n")
+    ask("--config", config, "--runconfig", into, "--save")
+    assert into.read_text() == "[arex]\npidfile=1\nloglevel=3\n"
+    into.unlink()
+    ask("-c", config, "--save", "-r", into)
+    assert into.read_text() == "[arex]\npidfile=1\nloglevel=3\n"
+    assert ask("--config", config, "-b", "arex", "-o", "pidfile") == "1\n"
+    assert (tmp_path / "times").read_text().count("asked") == 1
+    config.write_text("loglevel=4\n")  # in the same second as before
+    assert ask("--config", config, "-b", "arex", "-o", "loglevel") == "4\n"
+    more.parent.mkdir()
+    more.write_text("loglevel=5\n")
+    ask("--config", config, "-b", "arex", "-o", "loglevel")
+    assert (tmp_path / "times").read_text().count("asked") == 3
+
+
+def test_what_the_real_parser_refuses_is_refused(tmp_path: Path) -> None:
+    parser = script_of("parser", tmp_path, "echo 'no such block' >&2; exit 3")
+    config = tmp_path / "arc.conf"
+    config.write_text("")
+    for words in (("--config", config, "--runconfig", tmp_path / "x", "--save"), ("-c", config, "--save", "-r", "x")):
+        done = subprocess.run([parser, *words], capture_output=True, text=True, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (3, "no such block\n")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (("-b", "infosys/ldap", "-b", "common", "-e", "bash"), {'CONFIG_port="2135"', 'CONFIG_user="a \\"b\\" c=d"'}),
+        (
+            ("-b", "common", "-b", "infosys/ldap", "-e", "bash"),
+            {'CONFIG_user="__array__"', 'CONFIG_user_0="one"', 'CONFIG_user_1="two"', 'CONFIG_port="2135"'},
+        ),
+        (("--export", "bash", "-b", "infosys/ldap", "-f", "port", "-f", "other"), {'CONFIG_port="2135"'}),
+        (("-b", "common", "-o", "user"), {"one", "two"}),
+        (("-b", "nothing", "-b", "infosys/ldap", "-o", "port"), {"2135"}),
+    ],
+)
+def test_options_are_told_as_the_real_parser_tells_them(
+    tmp_path: Path, words: tuple[str, ...], lines: set[str]
+) -> None:
+    parser = script_of("parser", tmp_path, "exit 9")
+    config = tmp_path / "run.cfg"
+    config.write_text('[common]\nuser=one\nuser=two\n\n[infosys/ldap]\nport=2135\nuser=a "b" c=d\n')
+    done = subprocess.run([parser, "--load", "-r", config, *words], capture_output=True, text=True, check=True)
+    assert {line for line in done.stdout.splitlines() if line} == lines
 
 
 @pytest.mark.parametrize(("under_way", "looks"), [(1, 0), (0, 1)])

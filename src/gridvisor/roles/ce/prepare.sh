@@ -30,65 +30,94 @@ grep -q '<arex:gmconfig>\$ARC_RUNTIME_CONFIG</arex:gmconfig>' $start.distrib
 
 # The scripts of A-REX ask this parser, a Python program, for some forty values one by one when they start, which takes half
 # of the start, and for those of three blocks with every job and every look at the batch system. The questions about the
-# configuration that A-REX has itself written out are answered by awk instead; the whole of it as JSON, which CEinfo.pl
-# wants for each look, is kept until it is written anew.
+# configuration are answered by awk instead, from what the parser makes of it once: all of it with its defaults, and that
+# as JSON, which CEinfo.pl wants for each look. Both are kept until what they are made from is other than it was.
 parser=/usr/lib/arc/arcconfig-parser
 dpkg-divert --quiet --local --rename --divert $parser.distrib $parser
+mkdir -p /var/cache/arcconfig-parser
+chmod 700 /var/cache/arcconfig-parser
 cat >$parser <<'EOF'
 #!/bin/sh
-# arcconfig-parser --runconfig FILE --load -b BLOCK … [-o OPTION], or --load -r FILE: the option in the first of the blocks
-# that has it, or whether a block is there. With --export bash -b BLOCK -f OPTION …: lines for a shell, of a block's options.
-# -e json --load -r FILE: all of it. Everything else is left to the real one.
-if [ "$#:$1:$2:$3:$4" = 5:-e:json:--load:-r ] && [ -r "$5" ]; then
-    kept=$5.json
-    if ! [ "$kept" -nt "$5" ]; then
-        umask 077
-        /usr/lib/arc/arcconfig-parser.distrib "$@" >"$kept.$$" && mv "$kept.$$" "$kept" || exit
-    fi
-    exec cat "$kept"
-fi
+# arcconfig-parser --config CONF --runconfig FILE --save, or -c CONF --save -r FILE: the configuration with its defaults.
+# --config CONF -b BLOCK -o OPTION; --runconfig FILE --load -b BLOCK … [-o OPTION], or --load -r FILE: the option in the
+# first of the blocks that has it, or whether a block is there. With --export bash -b BLOCK -f OPTION …, or -b BLOCK …
+# -e bash: lines for a shell, of the blocks' options. -e json --load -r FILE: all of it. What is other than that is left to
+# the real one, and so is what it has to refuse.
+real=/usr/lib/arc/arcconfig-parser.distrib
+
+# whole CONF: sets `kept` to the file that has all of this configuration.
+whole() {
+    name=$({
+        hostname -f
+        [ ! -d "$1.d" ] || find -L "$1.d" -name '*.conf' -exec cat {} +
+        cat "$1" /usr/share/arc/arc.parser.defaults "$real" /usr/lib/python3/dist-packages/arc/utils/config.py
+    } | sha256sum)
+    kept=/var/cache/arcconfig-parser/${name%% *}
+    [ -s "$kept" ] && return
+    (umask 077 && "$real" --config "$1" --runconfig "$kept.$$" --save) && mv "$kept.$$" "$kept"
+} 2>/dev/null
+
+file='' skip=3
+case "$#:$1:$3:$5" in
+    5:--config:--runconfig:--save) whole "$2" && mkdir -p "${4%/*}" && exec cat "$kept" >"$4" ;;
+    5:-c:--save:*) [ "$4" = -r ] && whole "$2" && mkdir -p "${5%/*}" && exec cat "$kept" >"$5" ;;
+    6:--config:-b:-o) whole "$2" && file=$kept skip=2 ;;
+    5:-e:--load:*)
+        if [ "$2:$4" = json:-r ] && [ -r "$5" ]; then
+            kept=$5.json
+            if ! [ "$kept" -nt "$5" ]; then
+                (umask 077 && "$real" "$@" >"$kept.$$") && mv "$kept.$$" "$kept" || exit
+            fi
+            exec cat "$kept"
+        fi
+        ;;
+esac
 case "$1:$2:$3" in
     --runconfig:*:--load) file=$2 ;;
     --load:-r:*) file=$3 ;;
-    *) file='' ;;
 esac
-[ -r "$file" ] || exec /usr/lib/arc/arcconfig-parser.distrib "$@"
-blocks='' option='' filter=''
+[ -r "$file" ] || exec "$real" "$@"
+blocks='' option='' filter='' export=''
 all="$*"
-shift 3
+shift $skip
 while [ $# -gt 0 ]; do
-    case $1:$blocks:$2 in
+    case $1:$2 in
         -b:*) blocks="$blocks$2
 " ;;
         -o:*) option=$2 ;;
         -f:*) filter="$filter $2 " ;;
-        --export::bash) ;;
-        *) exec /usr/lib/arc/arcconfig-parser.distrib $all ;;
+        --export:bash | -e:bash) export=1 ;;
+        *) exec "$real" $all ;;
     esac
     shift 2
 done
-exec awk -v blocks="$blocks" -v option="$option" -v filter="$filter" '
+exec awk -v blocks="$blocks" -v option="$option" -v filter="$filter" -v export="$export" '
     BEGIN { count = split(blocks, wanted, "\n") - 1 }
     /^\[.*\]$/ { block = substr($0, 2, length($0) - 2); there[block] = 1; next }
-    option != "" && index($0, option "=") == 1 {
-        value = substr($0, length(option) + 2)
-        if (block in found) found[block] = found[block] "\n" value; else found[block] = value
-    }
-    filter != "" && block == wanted[1] && (equals = index($0, "=")) {
+    !(equals = index($0, "=")) { next }
+    {
         name = substr($0, 1, equals - 1)
         value = substr($0, equals + 1)
+    }
+    name == option { if (block in found) found[block] = found[block] "\n" value; else found[block] = value }
+    export && (filter == "" || index(filter, " " name " ")) {
         gsub(/"/, "\\\"", value)
-        if (index(filter, " " name " ")) values[name, times[name]++] = value
-        if (times[name] == 1) names[++all] = name
+        if (!((block, name) in times)) names[block] = names[block] name "\n"
+        values[block, name, times[block, name]++] = value
     }
     END {
-        for (i = 1; i <= all; i++) {
-            name = names[i]
-            several = times[name] > 1
-            print "CONFIG_" name "=\"" (several ? "__array__" : values[name, 0]) "\""
-            for (j = 0; several && j < times[name]; j++) print "CONFIG_" name "_" j "=\"" values[name, j] "\""
+        for (i = 1; export && i <= count; i++) {
+            block = wanted[i]
+            all = split(names[block], of, "\n")
+            for (j = 1; j < all; j++) {
+                name = of[j]
+                if (said[name]++) continue
+                several = times[block, name] > 1
+                print "CONFIG_" name "=\"" (several ? "__array__" : values[block, name, 0]) "\""
+                for (k = 0; several && k < times[block, name]; k++) print "CONFIG_" name "_" k "=\"" values[block, name, k] "\""
+            }
         }
-        if (filter != "") { print ""; exit 0 }
+        if (export) { print ""; exit 0 }
         for (i = 1; i <= count; i++) {
             if (option == "" && wanted[i] in there) exit 0
             if (option != "" && wanted[i] in found) { print found[wanted[i]]; exit 0 }
