@@ -62,7 +62,7 @@ class _Sent:
 @dataclass
 class Load:
     """A context, in whose time a job is submitted and a file stored every EVERY_S seconds, and whenever a step begins.
-    It is silent.
+    It is silent. No job is submitted that would wait for more than one other: in the end all are waited for.
 
     What the site refuses is tried again, for MAY_REFUSE_S at most: a client does so as well.
     """
@@ -74,6 +74,7 @@ class Load:
     _files: dict[str, str] = field(default_factory=dict)
     _problems: list[Problem] = field(default_factory=list)
     _refused: int = 0
+    _began_s: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
     _next: threading.Event = field(default_factory=threading.Event)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -85,6 +86,7 @@ class Load:
             return self
         account = Account.of(self.deployment)
         account.require_proxy()
+        self._slots = sum(node.vcpus for node in self.deployment.of_role("wn"))
         folder = self._stack.enter_context(work_folder(account))
         self._account, self._folder = account, folder
         self._thread = threading.Thread(target=self._work, name="load", daemon=True)
@@ -153,7 +155,8 @@ class Load:
             number += 1
             next_s = time.monotonic() + EVERY_S
             try:
-                self._submit(f"job-{number}")
+                if would_run_soon(len(self._jobs), self._slots, time.monotonic() - self._began_s):
+                    self._submit(f"job-{number}")
                 if self.deployment.of_role("se"):
                     self._store(f"file-{number}")
             except Exception as error:  # whatever it is, the upgrade goes on, and it is told of
@@ -234,6 +237,11 @@ class Load:
             if done.status or done.stdout.strip() != content:
                 said = done.stderr.strip() or f"it has {done.stdout.strip()!r}"
                 self._problems.append(Problem(GONE, self._step, f"{url}: {said}"))
+
+
+def would_run_soon(jobs: int, slots: int, since_s: float) -> bool:
+    """Whether one more job, after `jobs` of SLEEPS_S since `since_s` seconds, has one at most before it."""
+    return jobs * SLEEPS_S < slots * (since_s + SLEEPS_S)
 
 
 def judge(word: str, job: Job, output: str) -> tuple[str, str] | None:
