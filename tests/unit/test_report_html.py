@@ -88,7 +88,7 @@ def hostile() -> Trial:
         changes=(Change(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1), Change(*(HOSTILE,) * 5)),
         before=(Measure(HOSTILE, HOSTILE, (1.0,)),),
         after=(Measure(HOSTILE, HOSTILE, (2.0,)),),
-        guilty=(Guilty(HOSTILE, (HOSTILE,), 0.5, (HOSTILE,)),),
+        guilty=(Guilty(HOSTILE, (HOSTILE,), 0.5, (HOSTILE,), (HOSTILE,)),),
         verdict=Verdict.NOT_READY,
         lock={HOSTILE: {HOSTILE: HOSTILE}},
     )

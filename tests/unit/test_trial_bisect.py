@@ -50,13 +50,16 @@ def test_one_part_alone_needs_no_try() -> None:
     ("causes", "named"),
     [
         # The second comes of the same part, so it is not looked into.
-        ({"first": "arc", "second": "arc"}, [("first", ("arc",))]),
-        ({"first": "arc", "second": "xrd"}, [("first", ("arc",)), ("second", ("xrd",))]),
-        ({"first": "gone", "second": "xrd"}, [("first", ()), ("second", ("xrd",))]),  # it does not come about again
+        ({"first": "arc", "second": "arc"}, [("first", ("arc",), ("second",))]),
+        ({"first": "arc", "second": "xrd"}, [("first", ("arc",), ()), ("second", ("xrd",), ())]),
+        ({"first": "gone", "second": "xrd"}, [("first", (), ()), ("second", ("xrd",), ())]),  # it does not come again
     ],
 )
 def test_findings_are_explained_by_the_part_that_was_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, causes: dict[str, str], named: list[tuple[str, tuple[str, ...]]]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    causes: dict[str, str],
+    named: list[tuple[str, tuple[str, ...], tuple[str, ...]]],
 ) -> None:
     findings = tuple(Finding(Blame.MIDDLEWARE, Weight.NO, Stage.UPGRADE, "se", what, "no") for what in causes)
     trial = Trial("1", "kiam", "c", "", 1.0, stages=(StageResult(Stage.UPGRADE, 0.0, 1.0, findings=findings),))
@@ -67,7 +70,7 @@ def test_findings_are_explained_by_the_part_that_was_found(
     monkeypatch.setattr(bisect, "known_to_host", lambda *_: None)
     monkeypatch.setattr(bisect._Search, "_with", lambda self, parts, *, boot: {part.name for part in parts})
     monkeypatch.setattr(bisect._Search, "shows", lambda self, there: causes[self.finding.what] in there)
-    assert [(one.probe, one.suspects) for one in bisect.find_guilty(course)] == named
+    assert [(one.probe, one.suspects, one.also) for one in bisect.find_guilty(course)] == named
 
 
 def test_jobs_are_asked_also_when_the_machine_does_not_come_back(
@@ -123,10 +126,14 @@ def test_jobs_are_asked_also_when_the_machine_does_not_come_back(
     ],
 )
 def test_whose_fault_it_is_follows_from_what_is_guilty(suspects: tuple[str, ...], blame: Blame) -> None:
-    finding = Finding(Blame.MIDDLEWARE, Weight.NO, Stage.UPGRADE, "se", "stored[se]", "no")
-    stages = (StageResult(Stage.UPGRADE, 0.0, 1.0, findings=(finding,)),)
-    trial = Trial("1", "kiam", "c", "", 1.0, stages=stages, guilty=(Guilty("stored[se]", suspects, 1.0),))
-    assert [one.blame for one in blamed(trial).findings] == [blame]
+    findings = tuple(
+        Finding(Blame.MIDDLEWARE, Weight.NO, Stage.UPGRADE, "se", what, "no")
+        for what in ("stored[se]", "by it", "other")
+    )
+    stages = (StageResult(Stage.UPGRADE, 0.0, 1.0, findings=findings),)
+    guilty = (Guilty("stored[se]", suspects, 1.0, also=("by it",)),)
+    trial = Trial("1", "kiam", "c", "", 1.0, stages=stages, guilty=guilty)
+    assert [one.blame for one in blamed(trial).findings] == [blame, blame, Blame.MIDDLEWARE]
 
 
 def test_parts_are_what_the_candidate_names_and_not_what_that_needs(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ FULL = Trial(
     before=(Measure("submit", "s", (0.1, 0.30000000000000004)),),
     after=(Measure("submit", "s", (1e-9, 2.0)),),
     jobs=(LoadJob("job-1", 2.0, 9.5, "lost"),),
-    guilty=(Guilty("a[ce]", ("slurm", "arc"), 0.75, ("fails with slurm",)),),
+    guilty=(Guilty("a[ce]", ("slurm", "arc"), 0.75, ("fails with slurm",), ("b[ce]",)),),
     verdict=Verdict.NOT_READY,
     lock={"ce": {"slurmctld": "25.05", "gone": ""}, "ui": {}},
 )

@@ -39,6 +39,8 @@ def _lines(trial: Trial) -> Iterator[str]:
     for guilty in trial.guilty:
         suspects = " + ".join(guilty.suspects) or "not found out"
         yield f"\nGuilty of {guilty.probe}: {suspects}" + (f" ({guilty.sure:.0%} sure)" if guilty.suspects else "")
+        if guilty.also:
+            yield f"  and so of {', '.join(guilty.also)}"
     yield f"\nMore: gridvisor report show {trial.id} -o html"
 
 

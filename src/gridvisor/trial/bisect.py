@@ -89,18 +89,20 @@ def find_guilty(course: Course) -> tuple[Guilty, ...]:
     left = [one for one in against(course.trial) if one.stage is Stage.UPGRADE and one.step != "packages"]
     guilty: list[Guilty] = []
     while left and len(guilty) < MOST:
-        search = _Search(course, left[0])
-        guilty.append(search.guilty())
-        left = search.still_there(left[1:])
+        search, *others = _Search(course, left[0]), *left[1:]
+        found = search.guilty()
+        left = search.still_there(others)
+        guilty.append(replace(found, also=tuple(one.what for one in others if one not in left)))
     return tuple(guilty)
 
 
 def blamed(trial: Trial) -> Trial:
     """The trial where what a role file is guilty of is a fault of configuration, and of a package one of middleware."""
     blame = {
-        one.probe: Blame.CONFIGURATION if all("/" in suspect for suspect in one.suspects) else Blame.MIDDLEWARE
+        what: Blame.CONFIGURATION if all("/" in suspect for suspect in one.suspects) else Blame.MIDDLEWARE
         for one in trial.guilty
         if one.suspects
+        for what in (one.probe, *one.also)
     }
 
     def named(finding: Finding) -> Finding:

@@ -113,13 +113,15 @@ class Change:
 class Guilty:
     """The smallest set of packages or role files with which the probe fails; `sure` is from 0 to 1.
 
-    `runs` tells of each try: what was upgraded, and what came of it.
+    `runs` tells of each try: what was upgraded, and what came of it. `also` are findings that do not come about without
+    them either.
     """
 
     probe: str
     suspects: tuple[str, ...]
     sure: float
     runs: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
