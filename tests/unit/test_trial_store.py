@@ -106,7 +106,8 @@ def test_a_trial_that_is_removed_is_gone_with_its_evidence(store: TrialStore) ->
 
 def test_trials_that_are_kept_can_be_read_later() -> None:
     """The file is of this format's first version: a change of the format must still read it."""
-    assert from_json((DATA / "trial.json").read_bytes()) == FULL
+    then = dataclasses.replace(FULL, guilty=(dataclasses.replace(FULL.guilty[0], also=()),))
+    assert from_json((DATA / "trial.json").read_bytes()) == then
 
 
 def test_bytes_that_no_text_can_be_do_not_break_a_trial(store: TrialStore) -> None:
