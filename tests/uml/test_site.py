@@ -161,6 +161,18 @@ def test_stopped_service_turns_exactly_its_probes_red(
     eventually(well_again, seconds=90)
 
 
+def test_gateway_that_cannot_start_has_failed_and_is_not_tried_for_ever(shared_home: Home, site: Path) -> None:
+    def on_ce(line: str) -> str:
+        return shared_home.run("ssh", "ce", "--", line).stdout.strip()
+
+    on_ce("mount --bind /bin/false /usr/local/sbin/farm-gateway && systemctl restart farm-gateway")
+    try:
+        eventually(lambda: on_ce("systemctl is-failed farm-gateway") == "failed")
+    finally:
+        on_ce("umount /usr/local/sbin/farm-gateway; systemctl reset-failed farm-gateway; systemctl start farm-gateway")
+    assert on_ce("systemctl is-active farm-gateway") == "active"
+
+
 def test_one_more_worker_node_is_built_alone_and_runs_jobs(shared_home: Home, site: Path) -> None:
     before = status(shared_home)
     text = site.read_text()
