@@ -11,9 +11,11 @@ import pytest
 
 from gridvisor.core.errors import GridvisorError, SystemSaidNo, TimedOut
 from gridvisor.core.events import Bus
+from gridvisor.probe.outcome import Outcome, ProbeResult
 from gridvisor.release.candidate import Candidate, Source
 from gridvisor.release.resolve import MirrorFailed
-from gridvisor.trial.course import Course
+from gridvisor.trial import course as course_module
+from gridvisor.trial.course import Course, ask
 from gridvisor.trial.model import Blame, Stage, StageResult, Trial, Weight
 from gridvisor.trial.site import Model
 
@@ -100,3 +102,35 @@ def test_without_packages_the_fault_is_the_configurations(course: Course) -> Non
     files_only = Candidate(course.candidate.file, "next", "", (), course.folder, ())
     faults = [replace(course, candidate=one).candidates_fault for one in (course.candidate, files_only)]
     assert faults == [Blame.MIDDLEWARE, Blame.CONFIGURATION]
+
+
+P, F, B = Outcome.PASSED, Outcome.FAILED, Outcome.BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        # What was blocked is asked as well, once what blocked it has come right.
+        ([("ce", "answers", F), ("site", "job", B)], [("ce", "answers", P), ("site", "job", P)], [P, P]),
+        ([("ce", "answers", F), ("site", "job", B)], [("ce", "answers", P), ("site", "job", F)], [P, F]),
+        # A probe that was not begun the second time takes its failure not back.
+        ([("ce", "job", F)], [("ce", "job", B)], [F]),
+        # Nor does another probe of the same name.
+        ([("cvmfs", "mounted", F), ("nfs", "mounted", P)], [("cvmfs", "mounted", F), ("nfs", "mounted", P)], [F, P]),
+        ([("cvmfs", "mounted", F)], [("cvmfs", "mounted", F), ("cvmfs", "mounted", P)], [F]),
+        ([("ce", "answers", P)], None, [P]),  # there is nothing to ask again
+    ],
+)
+def test_what_did_not_pass_is_asked_once_more(
+    course: Course,
+    monkeypatch: pytest.MonkeyPatch,
+    first: list[tuple[str, str, Outcome]],
+    second: list[tuple[str, str, Outcome]] | None,
+    said: list[Outcome],
+) -> None:
+    runs = [[ProbeResult(*one, 0.1) for one in run] for run in (first, second) if run is not None]
+    monkeypatch.setattr(course_module, "run_probes", lambda *_, **__: tuple(runs.pop(0)))
+    monkeypatch.setattr(course_module.time, "sleep", lambda _: None)
+    deployment: Any = SimpleNamespace(site=SimpleNamespace(site="kiam-trial"))
+    assert [one.outcome for one in ask(course, deployment, None)] == said
+    assert runs == []

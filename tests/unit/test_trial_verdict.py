@@ -90,7 +90,9 @@ def test_a_stage_in_which_nothing_passed_proves_nothing(outcome: Outcome, weight
         (Outcome.FAILED, Weight.REMARK, "s", Verdict.REMARKS),
         (Outcome.FAILED, Weight.REMARK, "before", Verdict.NONE),
         (Outcome.FAILED, Weight.NO, "before", Verdict.NOT_READY),
-        (Outcome.BLOCKED, None, "s", Verdict.READY),
+        (Outcome.BLOCKED, None, "s", Verdict.NONE),
+        (Outcome.BLOCKED, Weight.KNOWN, "s", Verdict.NONE),
+        (Outcome.BLOCKED, Weight.NO, "s", Verdict.NOT_READY),
         (Outcome.SKIPPED, None, "s", Verdict.READY),
     ],
 )
@@ -101,6 +103,20 @@ def test_a_bad_probe_that_no_finding_tells_of_is_no_ready(
     result = stage(Stage.FRESH, *findings, probes=(PASSED, ProbeResult("ce", "bad", outcome, 0.1)))
     rest = tuple(stage(one) for one in Stage if one is not Stage.FRESH)
     assert verdict_of(replace(trial(), stages=(result, *rest))) is verdict
+
+
+@pytest.mark.parametrize(("told_in", "verdict"), [("s", Verdict.REMARKS), ("before", Verdict.NONE)])
+def test_what_a_failure_blocks_that_is_but_a_remark_is_no_gap(told_in: str, verdict: Verdict) -> None:
+    remark = finding(Blame.MIDDLEWARE, Weight.REMARK, what="bad", step=told_in)
+    bad, blocked = (ProbeResult("ce", name, of, 0.1) for name, of in (("bad", Outcome.FAILED), ("x", Outcome.BLOCKED)))
+    result = stage(Stage.ROLLBACK, remark, probes=(PASSED, bad, blocked))
+    rest = tuple(stage(one) for one in Stage if one is not Stage.ROLLBACK)
+    assert verdict_of(replace(trial(), stages=(result, *rest))) is verdict
+
+
+def test_a_trial_that_never_installs_the_candidate_has_no_verdict() -> None:
+    rest = (Stage.SELF_CHECK, Stage.ROLLBACK)
+    assert verdict_of(trial(wanted=rest, done=rest)) is Verdict.NONE
 
 
 findings = st.builds(
@@ -142,7 +158,7 @@ trials = st.builds(
 @given(trials)
 def test_never_a_wrong_ready(one: Trial) -> None:
     if verdict_of(one) in (Verdict.READY, Verdict.REMARKS):
-        assert one.wanted
+        assert {Stage.FRESH, Stage.UPGRADE} & set(one.wanted)
         assert {result.stage for result in one.stages} >= set(one.wanted)
         assert all(found.weight is not Weight.NO for found in one.findings)
         for result in one.stages:
@@ -151,6 +167,8 @@ def test_never_a_wrong_ready(one: Trial) -> None:
             told = {found.what for found in result.findings}
             bad = (Outcome.FAILED, Outcome.ERROR)
             assert all(probe.probe in told for probe in asked if probe.outcome in bad)
+            if any(probe.outcome is Outcome.BLOCKED for probe in asked):
+                assert told & {probe.probe for probe in asked if probe.outcome in bad}
     if verdict_of(one) is Verdict.READY:
         assert not one.findings
         assert set(one.wanted) == set(Stage)

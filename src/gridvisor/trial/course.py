@@ -27,6 +27,8 @@ from gridvisor.trial.site import Model
 UP_S = 240.0  # a site of six machines answers after 20 s where nothing else runs
 UPGRADE_S = 600.0
 BAD = (Outcome.FAILED, Outcome.ERROR)
+_UNKNOWN = (*BAD, Outcome.BLOCKED)
+_WORST_FIRST = (Outcome.FAILED, Outcome.ERROR, Outcome.PASSED)  # what a second answer may be
 _RELEASE = "release"
 _ASK_S = 60.0
 _AGAIN_AFTER_S = 10.0  # what settles now and then, such as an information system that reads its sources again
@@ -247,15 +249,24 @@ def leaves(error: Exception) -> Iterator[Exception]:
 
 
 def ask(course: Course, deployment: Deployment, select: str | None, *, again: bool = True) -> tuple[ProbeResult, ...]:
-    """What the probes say that the expression `select` picks; those that do not pass are asked `again`, once, later."""
+    """What the probes say that the expression `select` picks; those that do not pass, or were not begun since another
+    one did not, are asked `again`, once, later."""
     name = deployment.site.site
     found = run_probes(name, _silent, folders=course.probes, select=select)
-    bad = [one for one in found if one.outcome in BAD]
-    if not bad or not again:
+    unknown = [one for one in found if one.outcome in _UNKNOWN]
+    if not unknown or not again:
         return found
     time.sleep(_AGAIN_AFTER_S)
-    second = {one.probe: one for one in run_probes(name, _silent, folders=course.probes, select=selecting(bad))}
-    return tuple(second.get(one.probe, one) if one.outcome is not Outcome.PASSED else one for one in found)
+    second = run_probes(name, _silent, folders=course.probes, select=selecting(unknown))
+    return tuple(_second_answer(one, second) if one.outcome in _UNKNOWN else one for one in found)
+
+
+def _second_answer(first: ProbeResult, second: Sequence[ProbeResult]) -> ProbeResult:
+    """What the probe said when it was asked again: the worst, where several folders have probes of that name. As it was
+    when it was not begun then: that takes nothing back."""
+    same = [one for one in second if (one.suite, one.probe) == (first.suite, first.probe)]
+    answers = [one for outcome in _WORST_FIRST for one in same if one.outcome is outcome]
+    return answers[0] if answers else first
 
 
 def selecting(results: Sequence[ProbeResult]) -> str:

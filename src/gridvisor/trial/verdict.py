@@ -50,8 +50,8 @@ def gaps(trial: Trial) -> tuple[str, ...]:
     """What was asked for and is not known, a sentence each; with any of them there is no 'ready'."""
     done = {result.stage for result in trial.stages}
     missing = [f"The stage '{stage}' did not run." for stage in trial.wanted if stage not in done]
-    if not trial.wanted:
-        missing.append("No stage was asked for.")
+    if not {Stage.FRESH, Stage.UPGRADE} & set(trial.wanted):
+        missing.append("The candidate was not tried: neither 'fresh' nor 'upgrade' was asked for.")
     return (*missing, *(gap for result in trial.stages for gap in _gaps_of(result)))
 
 
@@ -60,12 +60,32 @@ def _gaps_of(result: StageResult) -> list[str]:
     # A stage without a probe that passed proves nothing; nor does one with a bad probe that no finding tells of.
     if not any(one.outcome is Outcome.PASSED for _, one in probes):
         return [f"In the stage '{result.stage}' no probe passed."]
-    return [
+    unexplained = [
         f"In the stage '{result.stage}', step '{step.name}', '{one.probe}' did not pass, and nothing says why."
         for step, one in probes
-        if one.outcome in (Outcome.FAILED, Outcome.ERROR)
-        and not any(_explains(finding, step, one) for finding in result.findings)
+        if one.outcome in (Outcome.FAILED, Outcome.ERROR) and not _is_explained(result, step, one)
     ]
+    unasked = [
+        f"In the stage '{result.stage}', step '{step.name}', '{one.probe}' was not asked: {one.why}."
+        for step, one in probes
+        if one.outcome is Outcome.BLOCKED and not _may_be_unasked(result, step)
+    ]
+    return unexplained + unasked
+
+
+def _is_explained(result: StageResult, step: Step, probe: ProbeResult) -> bool:
+    return any(_explains(finding, step, probe) for finding in result.findings)
+
+
+def _may_be_unasked(result: StageResult, step: Step) -> bool:
+    """Whether a probe that another one blocked in that step says nothing new: the other's failure is a no, or but a
+    remark in this step."""
+    failed = {one.probe for one in step.probes if one.outcome is Outcome.FAILED}
+    return any(
+        finding.weight is Weight.NO
+        or (finding.weight is Weight.REMARK and finding.step == step.name and finding.what in failed)
+        for finding in result.findings
+    )
 
 
 def _explains(finding: Finding, step: Step, result: ProbeResult) -> bool:
