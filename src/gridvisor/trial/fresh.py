@@ -6,9 +6,10 @@ import json
 
 from gridvisor.app.site.deployment import REPOSITORIES, Deployment
 from gridvisor.app.site.down import destroy
+from gridvisor.app.site.ready import NotReady
 from gridvisor.app.site.up import up
 from gridvisor.app.site.upgrade import installed
-from gridvisor.core.errors import SystemSaidNo
+from gridvisor.core.errors import GridvisorError, SystemSaidNo
 from gridvisor.core.files import write_whole
 from gridvisor.run.command import CommandFailed
 from gridvisor.trial.course import UP_S, Course, StageEnded, leaves
@@ -18,6 +19,7 @@ from gridvisor.trial.site import known_to_host, make_site, trial_name, with_cand
 from gridvisor.trial.upgrade import ALL, packages_for, require_installable, require_locked
 
 FRESH = "fresh"
+_APT_REFUSES = ("unmet dependencies", "Sub-process")
 
 
 def fresh(course: Course) -> None:
@@ -58,11 +60,15 @@ def _site(course: Course) -> Deployment:
 
 
 def _up(deployment: Deployment) -> None:
-    """Bring it up. Raises SystemSaidNo when apt says that packages do not go together: that is the candidate's word."""
+    """Bring it up. Raises a group in which the candidate's word is a SystemSaidNo: apt cannot put packages together, or
+    services do not answer, as those of the baseline did."""
     try:
         up(deployment, lambda _: None, timeout_s=UP_S)
-    except (CommandFailed, ExceptionGroup) as error:
-        said = [one.message for one in leaves(error) if isinstance(one, CommandFailed)]
-        if said and any("unmet dependencies" in text or "Sub-process" in text for text in said):
-            raise SystemSaidNo("\n".join(said)) from error
-        raise
+    except (GridvisorError, ExceptionGroup) as error:
+        told = [SystemSaidNo(str(one)) if _says_no(one) else one for one in leaves(error)]
+        raise ExceptionGroup("the site did not come up", told) from error
+
+
+def _says_no(error: Exception) -> bool:
+    apt_refused = isinstance(error, CommandFailed) and any(words in error.message for words in _APT_REFUSES)
+    return apt_refused or isinstance(error, NotReady)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.down import down
+from gridvisor.app.site.ready import NotReady
 from gridvisor.app.site.up import up
-from gridvisor.core.errors import GridvisorError, SystemSaidNo, TimedOut
+from gridvisor.core.errors import GridvisorError, SystemSaidNo
 from gridvisor.trial.course import leaves
 
 RESTART = "restart"  # the name of the step
@@ -23,7 +24,7 @@ def restart(deployment: Deployment) -> None:
     try:
         up(deployment, lambda _: None, timeout_s=_UP_S)
     except (GridvisorError, ExceptionGroup) as error:
-        late = [one for one in leaves(error) if isinstance(one, TimedOut)]
+        late = [one for one in leaves(error) if isinstance(one, NotReady)]
         if not late:
             raise
         raise SystemSaidNo("\n".join(one.message for one in late), hint=late[0].hint) from error

@@ -20,8 +20,10 @@ from gridvisor.site.machine import Machine
 _TIMEOUT_S = 120.0
 # Text of a guest. Secrets are not among it: /etc is left out but for what gridvisor rendered without 'private'.
 _COLLECT = """\
-cd "$(mktemp -d)"
-trap 'rm -rf "$PWD"' EXIT
+# Of a full disk there is no folder, and 'cd ""' stays where it is, which is root's home: so /run, which is memory.
+folder=$(mktemp -d -p /run) || exit
+trap 'rm -rf "$folder"' EXIT
+cd "$folder" || exit
 journalctl --boot --no-pager -o short-precise >journal.txt 2>&1 || :
 systemctl list-units --all --no-pager --full >units.txt 2>&1 || :
 systemctl --failed --no-pager --full >failed.txt 2>&1 || :

@@ -25,6 +25,10 @@ _ASK_S = 5.0
 _LOOK_S = 1.0  # how long a guest may be silent before it is looked at whether it is still there, on a usual host
 
 
+class NotReady(TimedOut):
+    """A machine's services do not answer in time."""
+
+
 class Halted(GridvisorError):
     """The wait was given up since another machine has failed."""
 
@@ -40,7 +44,7 @@ def wait_until_ready(
     """Return when sshd, all units and all checks of the machine's role have answered.
 
     With `again`, units that have failed or were stopped are started once more: what they failed of may be mended.
-    Raises SystemSaidNo at once when a unit fails or the guest ends, TimedOut with what was waited for at the deadline,
+    Raises SystemSaidNo at once when a unit fails or the guest ends, NotReady with what was waited for at the deadline,
     and Halted soon after `halt` is set.
     """
     bus, name = deployment.host.bus, machine.name
@@ -51,7 +55,7 @@ def wait_until_ready(
         if halt is not None and halt.is_set():
             raise Halted(f"'{name}' was left while it waited for {waiting}.")
         if deadline.left_s <= 0:
-            raise TimedOut(f"'{name}' still waits for {waiting}.", hint=_hint(machine, deployment))
+            raise NotReady(f"'{name}' still waits for {waiting}.", hint=_hint(machine, deployment))
 
     while True:
         with _watch(machine, deployment, again) as (process, lines):

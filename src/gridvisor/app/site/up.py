@@ -128,9 +128,15 @@ def up(
                 mine = sorted((step for step in steps if step.machine), key=lambda step: order(step.name))
                 each(mine, work.carry_out, workers=pace.at_once)
             except ExceptionGroup as group:
-                raise group.subgroup(lambda error: not isinstance(error, Halted)) or group from None
+                raise causes(group) from None
             each([step for step in steps if not step.machine], work.remove, workers=_LOOKS)
     return steps
+
+
+def causes(group: ExceptionGroup[Exception]) -> ExceptionGroup[Exception]:
+    """Of the failures of several machines those that were not but left since another one had failed."""
+    # The group itself is asked first, and its yes would count for all that is in it.
+    return group.subgroup(lambda error: not isinstance(error, Halted | ExceptionGroup)) or group
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +160,7 @@ class _Work:
         if self.failed.is_set():
             raise Halted(f"'{step.name}' was not begun with.")
         if step.act in BOOTING:
-            self._boot(step.machine, anew=step.act is Act.REPLACE)
+            self._boot(step.machine)
         elif step.act is Act.CHANGE:
             self._change(step.machine)
         else:
@@ -172,7 +178,7 @@ class _Work:
             for suffix in ("disk", "swap"):
                 self.deployment.pool.remove(f"{step.name}-{suffix}")
 
-    def _boot(self, machine: Machine, *, anew: bool) -> None:
+    def _boot(self, machine: Machine) -> None:
         deployment, bus = self.deployment, self.deployment.host.bus
         image = self.images[machine.role.name]
         with bus.step("boot", where=machine.name):

@@ -34,26 +34,29 @@ echo $? >status.new
 mv status.new status
 EOF
 systemd-run --quiet --no-block --unit=$unit --property=KillMode=control-group sh "$here/run" "$here" "$@" || exit 3
-left=$seconds
+read -r up _ </proc/uptime
+end=$((${up%.*} + seconds))
+rounds=0
 gone=0
 until [ -e status ]; do
     # Asked for seldom: it takes an emulated machine's processor from apt. It may be that a new systemd is taking over and
     # says nothing for a while.
-    if [ $((left % 5)) -eq 0 ]; then
+    if [ $((rounds % 5)) -eq 0 ]; then
         case $(systemctl is-active $unit 2>/dev/null) in
             inactive | failed) gone=$((gone + 1)) ;;
             *) gone=0 ;;
         esac
         [ $gone -lt 3 ] || { echo lost >status; break; }
     fi
-    if [ $left -le 0 ]; then
+    read -r up _ </proc/uptime
+    if [ "${up%.*}" -ge "$end" ]; then
         # What hangs is the youngest of the tree.
         systemctl status --no-pager --full --lines=0 $unit | sed -n '/CGroup/,$p' >>log
         systemctl kill --signal=KILL $unit 2>/dev/null
         echo hung >status
         break
     fi
-    left=$((left - 1))
+    rounds=$((rounds + 1))
     sleep 1
 done
 cat log
