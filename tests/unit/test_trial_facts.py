@@ -112,6 +112,7 @@ def test_what_is_worth_a_look_comes_first() -> None:
     [
         ("file", "/etc/grid-security/hostkey.pem", "644 root:root aaaaaaaaaaaaaaaa", Weight.NO),
         ("file", "/etc/munge/munge.key", "644 munge:munge 11", Weight.NO),
+        ("file", "/etc/shadow-", "644 root:shadow 11", Weight.NO),
         ("port", "tcp 0.0.0.0:80", "nginx", Weight.REMARK),
         ("port", "tcp *:80", "nginx", Weight.REMARK),
         ("unit", "xrootd@se.service", "failed", Weight.REMARK),

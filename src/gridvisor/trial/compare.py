@@ -48,8 +48,9 @@ def changes(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> tuple[Ch
         for kind in before[machine].kinds.keys() & after[machine].kinds.keys()
         for had, has in [(before[machine].kinds[kind], after[machine].kinds[kind])]
         for what in had.keys() | has.keys()
-        if had.get(what) != has.get(what) and not _is_noise(kind, what)
+        if had.get(what) != has.get(what)
     ]
+    found = [one for one in found if _opened(one) or not _is_noise(one.kind, one.what)]
     return tuple(sorted(found, key=lambda one: (-one.worth, one.machine, one.kind, one.what)))
 
 

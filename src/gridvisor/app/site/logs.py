@@ -20,8 +20,8 @@ from gridvisor.site.machine import Machine
 _TIMEOUT_S = 120.0
 # Text of a guest. Secrets are not among it: /etc is left out but for what gridvisor rendered without 'private'.
 _COLLECT = """\
-# Of a full disk there is no folder, and 'cd ""' stays where it is, which is root's home: so /run, which is memory.
-folder=$(mktemp -d -p /run) || exit
+# Without a folder, 'cd ""' stays where it is, which is root's home; on a full disk there is none, but in /run.
+folder=$(mktemp -d || mktemp -d -p /run) || exit
 trap 'rm -rf "$folder"' EXIT
 cd "$folder" || exit
 journalctl --boot --no-pager -o short-precise >journal.txt 2>&1 || :
