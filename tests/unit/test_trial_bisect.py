@@ -70,7 +70,7 @@ def test_findings_are_explained_by_the_part_that_was_found(
     monkeypatch.setattr(bisect, "known_to_host", lambda *_: None)
     monkeypatch.setattr(bisect._Search, "_with", lambda self, parts, *, boot: {part.name for part in parts})
     monkeypatch.setattr(bisect._Search, "shows", lambda self, there: causes[self.finding.what] in there)
-    assert [(one.probe, one.suspects, one.also) for one in bisect.find_guilty(course)] == named
+    assert [(one.probe, one.suspects, one.also) for one in bisect.find_guilty(course, course.trial.findings)] == named
 
 
 def test_jobs_are_asked_also_when_the_machine_does_not_come_back(
@@ -112,7 +112,7 @@ def test_jobs_are_asked_also_when_the_machine_does_not_come_back(
     monkeypatch.setattr(bisect, "at_baseline", lambda _: None)
     monkeypatch.setattr(bisect, "Load", Load)
     monkeypatch.setattr(bisect._Search, "_apply", apply)
-    [guilty] = bisect.find_guilty(course)
+    [guilty] = bisect.find_guilty(course, course.trial.findings)
     assert (guilty.suspects, guilty.sure) == (("arc",), 1.0)
 
 

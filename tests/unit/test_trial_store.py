@@ -33,6 +33,13 @@ from gridvisor.trial.store import TrialStore, from_json, to_json
 from sample_trial import not_ready, ready
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "trial"
+STAGE = StageResult(
+    Stage.UPGRADE,
+    1795452310.5,
+    80.75,
+    (Step("ce", 1795452311.0, 40.5, (ProbeResult("ce", "a[ce]", Outcome.FAILED, 0.1, "It is.", "no"),), "said"),),
+    (Finding(Blame.MIRROR, Weight.KNOWN, Stage.UPGRADE, "ce", "a[ce]", "no\nagain", ("evidence/a", "b")),),
+)
 FULL = Trial(
     id="20261123-164500-sid",
     site="kiam-test",
@@ -41,19 +48,7 @@ FULL = Trial(
     began_s=1795452300.25,
     wanted=(Stage.SELF_CHECK, Stage.UPGRADE),
     ended_s=1795452400.125,
-    stages=(
-        StageResult(
-            Stage.UPGRADE,
-            1795452310.5,
-            80.75,
-            (
-                Step(
-                    "ce", 1795452311.0, 40.5, (ProbeResult("ce", "a[ce]", Outcome.FAILED, 0.1, "It is.", "no"),), "said"
-                ),
-            ),
-            (Finding(Blame.MIRROR, Weight.KNOWN, Stage.UPGRADE, "ce", "a[ce]", "no\nagain", ("evidence/a", "b")),),
-        ),
-    ),
+    stages=(STAGE,),
     changes=(Change("ce", "file", "/etc/a", "1", "2", 7),),
     before=(Measure("submit", "s", (0.1, 0.30000000000000004)),),
     after=(Measure("submit", "s", (1e-9, 2.0)),),
@@ -61,6 +56,7 @@ FULL = Trial(
     guilty=(Guilty("a[ce]", ("slurm", "arc"), 0.75, ("fails with slurm",), ("b[ce]",)),),
     verdict=Verdict.NOT_READY,
     lock={"ce": {"slurmctld": "25.05", "gone": ""}, "ui": {}},
+    under_way=dataclasses.replace(STAGE, stage=Stage.ROLLBACK),
 )
 
 
@@ -106,7 +102,7 @@ def test_a_trial_that_is_removed_is_gone_with_its_evidence(store: TrialStore) ->
 
 def test_trials_that_are_kept_can_be_read_later() -> None:
     """The file is of this format's first version: a change of the format must still read it."""
-    then = dataclasses.replace(FULL, guilty=(dataclasses.replace(FULL.guilty[0], also=()),))
+    then = dataclasses.replace(FULL, guilty=(dataclasses.replace(FULL.guilty[0], also=()),), under_way=None)
     assert from_json((DATA / "trial.json").read_bytes()) == then
 
 

@@ -110,6 +110,14 @@ class Candidate:
     order: tuple[str, ...]
 
     @property
+    def changed_roles(self) -> tuple[str, ...]:
+        """The roles of which it has files."""
+        found = (
+            [] if self.roles is None else [one for one in self.roles.iterdir() if one.is_dir() and any(one.iterdir())]
+        )
+        return tuple(sorted(one.name for one in found))
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """The folders that belong to it."""
         found = [source.folder for source in self.packages if source.folder is not None]
@@ -150,8 +158,13 @@ def _source(one: PackageSource, base: Path) -> Source:
     folder = None if one.folder is None else base / one.folder
     repository = None
     if one.repository is not None and one.key is not None:
-        repository = Repository(one.repository.rstrip("/"), tuple(one.components), base / one.key)
+        repository = Repository(_fetched(one.repository.rstrip("/")), tuple(one.components), base / one.key)
     return Source(one.suite, folder, match, dict(one.versions), repository)
+
+
+def _fetched(uri: str) -> str:
+    """The URI by which apt fetches files also from a folder: by `file:` it takes them where they are."""
+    return f"copy:{uri.removeprefix('file:')}" if uri.startswith("file:") else uri
 
 
 def _no_debs(document: Document[CandidateFile], index: int, folder: Path) -> Problem:

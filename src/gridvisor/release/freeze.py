@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from gridvisor.core.errors import ToolOutput
 from gridvisor.core.files import locked, write_whole
 from gridvisor.core.places import Places
+from gridvisor.package.apt import PackageVersion
 from gridvisor.package.mirror import Mirror
 from gridvisor.release.candidate import Candidate
 from gridvisor.release.lock import LOCK, Release, file_name, lock_text, read_release, release_id
@@ -42,8 +44,13 @@ def freeze(
         for role, packages in roles.items():
             if packages.install:
                 fetched = resolver.download(statuses[role])
+                other = [one for one in packages.install if not _is_as_promised(fetched / file_name(one), one)]
+                if other:  # apt goes by name and size, and takes a file that a repository has made anew for the old one
+                    for one in other:
+                        (fetched / file_name(one)).unlink(missing_ok=True)
+                    resolver.download(statuses[role])
                 for package in packages.install:
-                    _link(fetched / file_name(package), work)
+                    _link(fetched / file_name(package), package, work)
         write_index(work, target=target)
         write_whole(work / LOCK, lock_text(candidate.name, roles))
         shutil.rmtree(folder, ignore_errors=True)
@@ -69,9 +76,17 @@ def _is_old(stamp: Path) -> bool:
     return time.time() - stamp.stat().st_mtime > KEPT_DAYS * 86400
 
 
-def _link(deb: Path, folder: Path) -> None:
-    target = folder / deb.name
+def _is_as_promised(deb: Path, package: PackageVersion) -> bool:
+    """Whether the file is there, and is what the repository's list says."""
     if not deb.exists():
-        raise ToolOutput(f"apt has fetched no '{deb.name}'.")
+        return False
+    with deb.open("rb") as file:
+        return package.sha256 in ("", hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _link(deb: Path, package: PackageVersion, folder: Path) -> None:
+    target = folder / deb.name
+    if not _is_as_promised(deb, package):
+        raise ToolOutput(f"apt has fetched no '{deb.name}' that is what its repository's list says.")
     if not target.exists():
         os.link(deb, target)

@@ -19,7 +19,6 @@ from gridvisor.trial.restart import RESTART, restart
 from gridvisor.trial.self_check import TRIAL, at_baseline
 from gridvisor.trial.site import known_to_host, trial_name
 from gridvisor.trial.upgrade import ALL_UPGRADED, COMPARED, apply_candidate, compared, in_order
-from gridvisor.trial.verdict import against
 
 T = TypeVar("T")
 
@@ -79,13 +78,13 @@ def parts_of(course: Course) -> tuple[Part, ...]:
     return (*(Part(name) for name in packages), *files)
 
 
-def find_guilty(course: Course) -> tuple[Guilty, ...]:
-    """The guilty parts of the first findings of the upgrade that stand against the candidate.
+def find_guilty(course: Course, findings: Sequence[Finding]) -> tuple[Guilty, ...]:
+    """The guilty parts of the first of those `findings`, which stand against the candidate, that are of the upgrade.
 
     What does not come about without the guilty part of an earlier finding is that part's too, and is not looked into.
     Each try restores the trial's snapshot. What cannot be tried gives a Guilty without suspects, which says why.
     """
-    left = [one for one in against(course.trial) if one.stage is Stage.UPGRADE and one.step != "packages"]
+    left = [one for one in findings if one.stage is Stage.UPGRADE and one.step != "packages"]
     guilty: list[Guilty] = []
     while left and len(guilty) < MOST:
         search, *others = _Search(course, left[0]), *left[1:]
@@ -199,14 +198,12 @@ class _Search:
         if kinds := self._kinds:
             self.course.pristine = False
             with Load(at_baseline(self.course)) as load:
-                try:
-                    load.until_job_runs()
-                    try:  # noqa: SIM105 (before Python 3.12 suppress takes no groups)
-                        self._apply(load.deployment, parts)
-                    except* SystemSaidNo:  # a machine that does not come back: what that does to jobs is asked
-                        pass
-                finally:
-                    problems = load.ended()
+                load.until_job_runs()
+                try:  # noqa: SIM105 (before Python 3.12 suppress takes no groups)
+                    self._apply(load.deployment, parts)
+                except* SystemSaidNo:  # a machine that does not come back: what that does to jobs is asked
+                    pass
+                problems = load.ended()
             return any(problem.what in kinds for problem in problems)
         deployment = self._with(parts, boot=self.needs_boot)
         return deployment is None or self.shows(deployment)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gridvisor.app.host import Host
@@ -64,7 +65,10 @@ class Course:
         return Blame.MIDDLEWARE if self.candidate.packages else Blame.CONFIGURATION
 
     def freeze(self, deployment: Deployment) -> None:
-        """Have the candidate's packages, for machines as this site has now; once a trial. Raises MirrorFailed."""
+        """Have the candidate's packages, for machines as this site has now; once a trial.
+
+        Raises MirrorFailed, and GridvisorError for a candidate that changes no machine.
+        """
         if not self.candidate.packages:
             return
         if self.release is None:
@@ -79,7 +83,22 @@ class Course:
                 target=self.host.target,
             )
             write_whole(self.folder / _RELEASE, str(self.release.folder))
+        has_packages = any(role.install or role.refused for role in self.release.roles.values())
+        if not has_packages and not self.candidate.changed_roles:
+            raise GridvisorError(
+                f"The candidate '{self.candidate.name}' changes no machine of '{self.model.name}': they have none of "
+                "its packages, or have them in these versions already.",
+                hint=f"what it names is in {self.candidate.file}",
+            )
         self.note(lock={role: _versions(packages) for role, packages in self.release.roles.items()})
+
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """What the candidate names and no machine of the site has; nothing before `freeze`."""
+        roles = self.release.roles.values() if self.release is not None else ()
+        asked = {name for role in roles for name in role.asked}
+        words = (word for source in self.candidate.packages for word in (*source.match, *source.versions))
+        return tuple(dict.fromkeys(word for word in words if not any(fnmatchcase(name, word) for name in asked)))
 
     def keep_file(self, name: str, text: str) -> None:
         """Keep a file in the trial's folder."""
@@ -95,24 +114,42 @@ class Course:
     @contextmanager
     def stage(self, stage: Stage, *, fault: Blame) -> Iterator[StageRun]:
         """The frame of a stage: what it finds is kept in the end, also when it ended early."""
-        run = StageRun(self, stage, fault)
-        began_s, clock_s = time.time(), time.monotonic()
+        left = self.trial.under_way
+        run = StageRun(self, stage, fault, left=left if left is not None and left.stage is stage else None)
         with suppress(StageEnded):
             yield run
-        result = StageResult(stage, began_s, time.monotonic() - clock_s, tuple(run.steps), tuple(run.findings))
-        self.note(stages=(*self.trial.stages, result))
+        self.note(stages=(*self.trial.stages, run.result), under_way=None)
 
 
 @dataclass
 class StageRun:
-    """A stage under way. `fault` is the blame when the site says no in it; that of our own tools is infrastructure."""
+    """A stage under way. `fault` is the blame when the site says no in it; that of our own tools is infrastructure.
+    `left` is how far it had come when it was broken off."""
 
     course: Course
     stage: Stage
     fault: Blame
+    left: StageResult | None = None
     steps: list[Step] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    _began_s: float = field(default_factory=time.time)
+    _clock_s: float = field(default_factory=time.monotonic)
     _found: set[tuple[str, Weight, Blame]] = field(default_factory=set)
+
+    @property
+    def result(self) -> StageResult:
+        """What it has come to so far."""
+        took_s = time.monotonic() - self._clock_s
+        return StageResult(self.stage, self._began_s, took_s, tuple(self.steps), tuple(self.findings))
+
+    def had(self, name: str) -> bool:
+        """Whether the step had ended when the stage was broken off; it then counts, with what was found in it."""
+        left = self.left
+        if left is None or not (steps := [one for one in left.steps if one.name == name]):
+            return False
+        self.steps += steps
+        self.findings += [one for one in left.findings if one.step == name]
+        return True
 
     @contextmanager
     def step(
@@ -141,10 +178,10 @@ class StageRun:
                 raise
             problem = group
         self.steps.append(Step(name, began_s, time.monotonic() - clock_s, run.probes, run.said))
-        if problem is not None:
-            goes_on = self._find_problem(run, problem, deployment)
-            if not goes_on:
-                raise StageEnded
+        goes_on = problem is None or self._find_problem(run, problem, deployment)
+        self.course.note(under_way=self.result)
+        if not goes_on:
+            raise StageEnded
 
     def find(
         self,
@@ -163,6 +200,14 @@ class StageRun:
             finding = Finding(blame, weight, self.stage, step, what, text, evidence)
             self.findings.append(finding)
             self.course.host.bus.warn(f"{what}: {text.splitlines()[0] if text else ''}", where=self.stage.value)
+
+    def find_untried(self, step: str) -> None:
+        """Keep it once a trial, as a remark, when some of the candidate is nowhere on the site."""
+        told = {one.what for one in self.course.trial.findings}
+        for word in self.course.untried:
+            if (what := f"not tried: {word}") not in told:
+                text = f"No machine of the site has a package '{word}' that the candidate would change."
+                self.find(step, what, text, blame=Blame.MIDDLEWARE, weight=Weight.REMARK)
 
     def probe(self, step: StepRun, deployment: Deployment, select: str | None) -> tuple[ProbeResult, ...]:
         """Ask the site. A probe that does not pass is asked once more after a while, and then is a finding."""

@@ -29,10 +29,12 @@ def fresh(course: Course) -> None:
             if course.candidate.packages:
                 baseline = at_baseline(course)
                 course.freeze(baseline)
+                stage.find_untried("packages")
                 require_installable(course, stage, baseline)
         if any(one.weight is Weight.NO for one in stage.findings):
             raise StageEnded  # no site can be built without packages that its roles name
-        deployment = _site(course)
+        with stage.step("site"):
+            deployment = _site(course)
         with stage.step("site up", deployment) as step:
             _up(deployment)
             for machine in deployment.machines:

@@ -80,7 +80,8 @@ def apply_known(known: Sequence[Known], result: StageResult, *, today: date) -> 
     findings: list[Finding] = []
     remarks: list[Finding] = []
     for finding in result.findings:
-        fits = finding.weight is Weight.NO and (finding.what in said_no - broke or finding.step == MEASURES)
+        is_slower = finding.step == MEASURES and finding.what != MEASURES  # which would be the step that failed itself
+        fits = finding.weight is Weight.NO and (finding.what in said_no - broke or is_slower)
         matching = [one for one in known if fits and one.matches(finding.what)]
         if excuse := next((one for one in matching if not one.has_expired(today)), None):
             text = f"Known until {excuse.until}: {excuse.reason}\n{finding.text}"

@@ -93,7 +93,10 @@ class Load:
         self._thread.start()
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._stop.set()
+        if kind is not None and not issubclass(kind, Exception):
+            return  # whoever interrupts us does not wait for a client
         self._end()
         with suppress(GridvisorError):
             for url in self._files:

@@ -142,7 +142,8 @@ class Trial:
     """A trial of `candidate` on `site`, as far as it has come; times are in seconds since the epoch.
 
     `wanted` are the stages that were asked for, `before` and `after` the measures of baseline and candidate.
-    `lock` gives, by role, the exact versions of the packages on trial; '' means that the package goes away.
+    `lock` gives, by role, the exact versions of the packages on trial; '' means that the package goes away. `under_way`
+    is what the stage that runs, or was broken off, has come to.
     """
 
     id: str
@@ -160,6 +161,7 @@ class Trial:
     guilty: tuple[Guilty, ...] = ()
     verdict: Verdict | None = None
     lock: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    under_way: StageResult | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -8,7 +8,9 @@ from functools import partial
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.up import up
 from gridvisor.app.site.upgrade import downgrade_machine
+from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.core.parallel import each
+from gridvisor.run.command import Unreachable
 from gridvisor.site.machine import Machine
 from gridvisor.trial.course import Course
 from gridvisor.trial.model import Blame, Stage, Weight
@@ -16,14 +18,17 @@ from gridvisor.trial.self_check import TRIAL, at_baseline
 from gridvisor.trial.site import known_to_host, trial_name, without_candidate_roles
 from gridvisor.trial.upgrade import EACH, READY_S, had_file, require_ready
 
+DOWNGRADE = "downgrade"
+
 
 def rollback(course: Course) -> None:
     """Take back files and packages, where that goes; then restore the snapshot, which has to go, and probe."""
     with course.stage(Stage.ROLLBACK, fault=Blame.INFRASTRUCTURE) as stage:
         deployment = known_to_host(course.host, trial_name(course.model.name, TRIAL))
         upgraded = [] if deployment is None else [one for one in deployment.machines if had_file(course, one).exists()]
-        if deployment is not None and upgraded:
-            with stage.step("downgrade", deployment, fault=course.candidates_fault, no_is=Weight.REMARK) as step:
+        # Once the snapshot is being restored there is nothing to downgrade any more.
+        if deployment is not None and upgraded and not stage.had(DOWNGRADE):
+            with stage.step(DOWNGRADE, deployment, fault=course.candidates_fault, no_is=Weight.REMARK) as step:
                 each(upgraded, partial(_downgrade, course, deployment))
                 if course.candidate.roles is not None:
                     deployment = without_candidate_roles(deployment)
@@ -39,4 +44,8 @@ def rollback(course: Course) -> None:
 
 def _downgrade(course: Course, deployment: Deployment, machine: Machine) -> None:
     had = json.loads(had_file(course, machine).read_text())
-    downgrade_machine(machine, deployment, course.host.images.debs, had=had, timeout_s=course.upgrade_s)
+    try:
+        downgrade_machine(machine, deployment, course.host.images.debs, had=had, timeout_s=course.upgrade_s)
+    except (Unreachable, TimedOut) as error:  # as the upgrade has left it; the snapshot is restored all the same
+        text = f"'{machine.name}' cannot be given its packages back: {error.message}"
+        raise SystemSaidNo(text, hint=error.hint) from error

@@ -33,6 +33,7 @@ def self_check(course: Course) -> None:
                 step.probe(deployment, "not many_jobs_at_once")
             with stage.step("freeze packages"):
                 frozen.result()
+                stage.find_untried("freeze packages")
         with stage.step(MEASURES, deployment):
             course.note(before=(*in_use(deployment), *at_rest(deployment)))
         with stage.step("facts", deployment):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -13,26 +14,39 @@ from gridvisor.app.host import Host
 from gridvisor.app.site.addresses import keep_addresses
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.opening import deployed, keep_site_file, load_known_site, open_deployment, site_file
+from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
 from gridvisor.site.check import CANDIDATE_ROLES, load_site
 
 _LONGEST = 24  # letters of a site's name
 _FILE = "site.yaml"
+_OF_TRIAL = "of-trial"  # in the folder of a site: it may be removed by the next trial
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The user's site: what the sites of a trial are made after."""
+    """The user's site: what the sites of a trial are made after. `machines` are roles by names."""
 
     name: str
     file: Path
+    machines: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, host: Host, named: str | None) -> Model:
         """What the user named: a site file, or a site that is up. Raises InputError with all problems of the file."""
         file = site_file(host.places, named)
-        site, _ = load_site(file)
-        return cls(site.site, file)
+        site, machines = load_site(file)
+        return cls(site.site, file, {machine.name: machine.role.name for machine in machines})
+
+    def copy_to(self, folder: Path) -> None:
+        """Put a copy of its file, and of the roles beside it, into that folder."""
+        shutil.copyfile(self.file, folder / _FILE)
+        if (self.file.parent / "roles").is_dir():
+            shutil.copytree(self.file.parent / "roles", folder / "roles", symlinks=True)
+
+    def at(self, folder: Path) -> Model:
+        """The same site, by the copy of its file in that folder."""
+        return replace(self, file=folder / _FILE)
 
 
 def trial_name(site: str, what: str) -> str:
@@ -62,6 +76,7 @@ def make_site(host: Host, model: Model, what: str, folder: Path) -> Deployment:
     _, machines = load_known_site(host.places, model.file)
     target = host.places.state / "sites" / name
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_whole(target / _OF_TRIAL, "")
     keep_addresses(target, machines)
     site, machines = load_known_site(host.places, own / _FILE)
     deployment = deployed(host, site, machines)
@@ -87,7 +102,15 @@ def without_candidate_roles(deployment: Deployment) -> Deployment:
 
 
 def known_to_host(host: Host, name: str) -> Deployment | None:
-    """The site of that name as an earlier run has left it; None when it has left none."""
-    if not (host.places.state / "sites" / name / _FILE).exists():
+    """The site of that name as an earlier run has left it; None when it has left none.
+
+    Raises Refused for a site that somebody else has named so.
+    """
+    folder = host.places.state / "sites" / name
+    if not (folder / _FILE).exists():
         return None
+    if not (folder / _OF_TRIAL).exists():
+        raise Refused(
+            f"The site '{name}' is not a trial's, and a trial's would have its name.", hint="name it otherwise"
+        )
     return open_deployment(host, name)

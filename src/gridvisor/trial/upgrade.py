@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.plan import Act
 from gridvisor.app.site.ready import wait_until_ready
 from gridvisor.app.site.up import up
 from gridvisor.app.site.upgrade import Upgraded, installed, upgrade_machine
@@ -18,7 +20,7 @@ from gridvisor.core.units import counted
 from gridvisor.run.command import CommandFailed
 from gridvisor.site.machine import Machine
 from gridvisor.trial.compare import changes, risks
-from gridvisor.trial.course import Course, StageRun, leaves
+from gridvisor.trial.course import Course, StageEnded, StageRun, leaves
 from gridvisor.trial.facts import collect_facts, read_facts
 from gridvisor.trial.load import Load
 from gridvisor.trial.measure import MEASURES, START, at_rest, in_use, joined, slower
@@ -45,17 +47,22 @@ def upgrade(course: Course) -> None:
             deployment = at_baseline(course)
         with stage.step("packages", deployment):
             course.freeze(deployment)
+            stage.find_untried("packages")
             require_installable(course, stage, deployment)
         course.pristine = False
-        with Load(deployment) as load:
+        with ExitStack() as stack:
+            with stage.step("first job and file", deployment):
+                load = stack.enter_context(Load(deployment))
             try:
                 for machine in in_order(deployment.machines, course.candidate.order):
                     if not packages_for(machine, course) and not _has_files(machine, course.candidate.roles):
                         continue
                     load.step(machine.name)
                     deployment = _machine(course, stage, deployment, machine.name)
-            finally:
+            except StageEnded:
                 _tell_load(stage, load)
+                raise
+            _tell_load(stage, load)
         with stage.step(RESTART, deployment):
             restart(deployment)
         with stage.step(ALL_UPGRADED, deployment) as step:
@@ -184,18 +191,25 @@ def apply_candidate(
     machine, done = deployment.machine(name), None
     wanted = [one for one in packages_for(machine, course) if only is None or one in only]
     if wanted:
-        assert course.release is not None
-        done = upgrade_machine(machine, deployment, course.release, only=wanted, timeout_s=course.upgrade_s)
+        done = _upgraded(course, deployment, machine, wanted)
     if roles is not None and _has_files(machine, roles):
         deployment = with_candidate_roles(deployment, roles, (machine.role.name,))
         machine = deployment.machine(name)
         try:
-            up(deployment, lambda _: None, timeout_s=READY_S, only={name})
+            steps = up(deployment, lambda _: None, timeout_s=READY_S, only={name})
         except* (CommandFailed, TimedOut) as failed:  # what the files are for does not take them
             raise SystemSaidNo("\n".join(map(str, leaves(failed)))) from failed
+        if done is not None and any(step.act is Act.REPLACE for step in steps):
+            # Of another recipe, so its disk was made anew, with the baseline's packages.
+            done = _upgraded(course, deployment, machine, wanted)
     if wanted or _has_files(machine, roles):
         require_ready(machine, deployment)
     return deployment, done
+
+
+def _upgraded(course: Course, deployment: Deployment, machine: Machine, wanted: Collection[str]) -> Upgraded:
+    assert course.release is not None
+    return upgrade_machine(machine, deployment, course.release, only=wanted, timeout_s=course.upgrade_s)
 
 
 def packages_for(machine: Machine, course: Course) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from gridvisor.app.host import Host, require_root
 from gridvisor.app.site.down import destroy
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import try_locked, write_whole
-from gridvisor.release.candidate import Candidate, read_candidate
+from gridvisor.release.candidate import DEFAULT_ORDER, Candidate, read_candidate
 from gridvisor.trial.bisect import blamed, find_guilty
 from gridvisor.trial.course import UPGRADE_S, Course
 from gridvisor.trial.fresh import FRESH, fresh
@@ -26,7 +27,7 @@ from gridvisor.trial.self_check import TRIAL, self_check
 from gridvisor.trial.site import Model, known_to_host, trial_name
 from gridvisor.trial.store import TrialStore
 from gridvisor.trial.upgrade import upgrade
-from gridvisor.trial.verdict import verdict_of
+from gridvisor.trial.verdict import against, verdict_of
 
 STORIES: dict[Stage, Callable[[Course], None]] = {
     Stage.SELF_CHECK: self_check,
@@ -64,22 +65,23 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
     require_root()
     model = Model.of(host, wish.site)
     candidate = read_candidate(wish.candidate)
+    _require_meant_for(model, candidate, host)
     store = TrialStore(host.places)
     with _alone(host, model):
         course = _course(wish, host, model, candidate, store)
         for stage in course.trial.wanted:
             if stage not in {result.stage for result in course.trial.stages}:
                 STORIES[stage](course)
-            if _baseline_is_bad(course.trial):
+            if _baseline_is_bad(_weighed(course.trial, wish.known)):
                 break
         if wish.bisect:
-            course.note(guilty=find_guilty(course))
+            course.note(guilty=find_guilty(course, against(_weighed(course.trial, wish.known))))
         trial = _judged(blamed(course.trial), wish.known)
         for text in unused_notes(wish.known, trial):
             host.bus.note(text)
         # Sealed first: a trial that has ended has its lock.
         keys = host.places.state / "keys"
-        seal(trial, course.release, candidate.roles, course.folder, keys=keys, target=host.target)
+        seal(trial, course.release, course.candidate.roles, course.folder, keys=keys, target=host.target)
         course.note(stages=trial.stages, verdict=trial.verdict, ended_s=time.time())
         if not wish.keep:
             _remove_sites(host, model)
@@ -96,7 +98,7 @@ def _alone(host: Host, model: Model) -> Iterator[None]:
 
 def _course(wish: VerifyWish, host: Host, model: Model, candidate: Candidate, store: TrialStore) -> Course:
     """A new trial; or one of the same subject that was broken off, if the site that its self-check made is there."""
-    subject = _subject(model, candidate, wish.stages)
+    subject = _subject(model, candidate, wish)
     trial = None if wish.anew else _broken_off(store, model, subject)
     if trial is not None and trial.stages and known_to_host(host, trial_name(model.name, TRIAL)):
         done = ", ".join(result.stage for result in trial.stages)
@@ -104,10 +106,50 @@ def _course(wish: VerifyWish, host: Host, model: Model, candidate: Candidate, st
     else:
         if trial is not None:
             host.bus.note(f"the trial {trial.id} was broken off before its first stage had ended; begins anew")
+        _remove_sites(host, model)  # of another subject, maybe: a stage must not take them for this one's
         trial = store.begin(model.name, candidate.name, candidate.summary, wanted=wish.stages)
         write_whole(store.folder_of(trial) / _SUBJECT, subject)
     folder = store.folder_of(trial)
+    model, candidate = _kept(model, candidate, folder)
     return Course(host, model, candidate, folder, trial, store.save, probes=wish.probes, upgrade_s=wish.upgrade_s)
+
+
+def _kept(model: Model, candidate: Candidate, folder: Path) -> tuple[Model, Candidate]:
+    """Both with copies in the trial's folder of what its user may edit meanwhile: all stages try the same.
+
+    Of the candidate's roles those that machines of the site have.
+    """
+    kept = folder / "inputs"
+    if not kept.exists():
+        work = folder / ".inputs"
+        shutil.rmtree(work, ignore_errors=True)
+        (work / "candidate").mkdir(parents=True)
+        model.copy_to(work)
+        for role in sorted(set(model.machines.values())):
+            if candidate.roles is not None and (candidate.roles / role).is_dir():
+                shutil.copytree(candidate.roles / role, work / "candidate" / role, symlinks=True)
+        work.rename(kept)
+    roles = None if candidate.roles is None else kept / "candidate"
+    return model.at(kept), replace(candidate, roles=roles)
+
+
+def _require_meant_for(model: Model, candidate: Candidate, host: Host) -> None:
+    """Raise Refused when no machine of the site has anything of the candidate; warn of words that mean none of them."""
+    known = {*model.machines, *model.machines.values(), *DEFAULT_ORDER}
+    for word in candidate.order:
+        if word not in known:
+            host.bus.warn(
+                f"{candidate.file}: 'order' names '{word}', which is no role and no machine of '{model.name}'"
+            )
+    has = set(model.machines.values())
+    for role in candidate.changed_roles:
+        if role not in has:
+            host.bus.warn(
+                f"no machine of '{model.name}' has the role '{role}': the candidate's files of it are not tried"
+            )
+    if not candidate.packages and not has & set(candidate.changed_roles):
+        text = f"The candidate '{candidate.name}' has no file of a role that a machine of '{model.name}' has."
+        raise Refused(text, hint=f"these have the roles: {', '.join(sorted(has))}")
 
 
 def _broken_off(store: TrialStore, model: Model, subject: str) -> Trial | None:
@@ -119,19 +161,16 @@ def _broken_off(store: TrialStore, model: Model, subject: str) -> Trial | None:
     return None
 
 
-def _subject(model: Model, candidate: Candidate, stages: Sequence[Stage]) -> str:
-    """What tells one trial from another: site file, roles, candidate and stages."""
-    files = [model.file, *_files_below(model.file.parent / "roles"), candidate.file]
-    files += [file for folder in candidate.folders for file in _files_below(folder)]
+def _subject(model: Model, candidate: Candidate, wish: VerifyWish) -> str:
+    """What tells one trial from another: site file, roles, candidate, probes and stages."""
+    keys = [source.repository.key for source in candidate.packages if source.repository is not None]
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
-    digest.update(" ".join(stages).encode())
+    for root in (model.file, model.file.parent / "roles", candidate.file, *candidate.folders, *keys, *wish.probes):
+        for file in sorted(path for path in (root, *root.rglob("*")) if path.is_file()):
+            digest.update(f"{file.relative_to(root)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+        digest.update(b"\0")
+    digest.update(" ".join(wish.stages).encode())
     return digest.hexdigest()
-
-
-def _files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
 
 
 def _baseline_is_bad(trial: Trial) -> bool:
@@ -144,9 +183,13 @@ def _baseline_is_bad(trial: Trial) -> bool:
 
 def _judged(trial: Trial, known: Sequence[Known]) -> Trial:
     """The trial with known failures marked, and its verdict."""
-    today = date.today()
-    trial = replace(trial, stages=tuple(apply_known(known, result, today=today) for result in trial.stages))
+    trial = _weighed(trial, known)
     return replace(trial, verdict=verdict_of(trial))
+
+
+def _weighed(trial: Trial, known: Sequence[Known]) -> Trial:
+    today = date.today()
+    return replace(trial, stages=tuple(apply_known(known, result, today=today) for result in trial.stages))
 
 
 def _remove_sites(host: Host, model: Model) -> None:
