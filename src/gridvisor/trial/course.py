@@ -95,8 +95,9 @@ class Course:
     @property
     def untried(self) -> tuple[str, ...]:
         """What the candidate names and no machine of the site has; nothing before `freeze`."""
-        roles = self.release.roles.values() if self.release is not None else ()
-        asked = {name for role in roles for name in role.asked}
+        if self.release is None:
+            return ()
+        asked = {name for role in self.release.roles.values() for name in role.asked}
         words = (word for source in self.candidate.packages for word in (*source.match, *source.versions))
         return tuple(dict.fromkeys(word for word in words if not any(fnmatchcase(name, word) for name in asked)))
 

@@ -1,0 +1,187 @@
+"""What a trial is of: what it keeps of that when it begins, and what it is not begun, or gone on with, for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gridvisor.core.errors import GridvisorError, Refused
+from gridvisor.core.events import Bus
+from gridvisor.package.apt import PackageVersion
+from gridvisor.release.candidate import Candidate, Repository, Source
+from gridvisor.release.lock import Release, RolePackages
+from gridvisor.trial import course as course_module
+from gridvisor.trial.course import Course
+from gridvisor.trial.model import Blame, Stage, Trial, Weight
+from gridvisor.trial.site import Model, known_to_host
+from gridvisor.trial.verify import VerifyWish, _kept, _require_meant_for, _subject
+
+MACHINES = {"ce": "ce", "wn1": "wn"}
+NEW = PackageVersion("munge", "2", "amd64", "")
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder with a site, a candidate of packages and files, probes and a key."""
+    for name in (
+        *(
+            "site/site.yaml",
+            "site/roles/ce/role.yaml",
+            "c/c.yaml",
+            "c/roles/ce/tree/etc/motd",
+            "c/roles/cee/tree/etc/motd",
+        ),
+        *("c/debs/a.deb", "c/key.asc", "probes/test_a.py"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{name} as it was\n")
+    return tmp_path
+
+
+def model_of(inputs: Path) -> Model:
+    return Model("kiam", inputs / "site/site.yaml", MACHINES)
+
+
+def candidate_of(inputs: Path, *, packages: bool = True, order: tuple[str, ...] = ()) -> Candidate:
+    repository = Repository("https://repo.example.org", ("main",), inputs / "c/key.asc")
+    sources = (
+        Source(None, inputs / "c/debs", ("*",), {}),
+        Source("next", None, ("munge", "mungee*"), {}, repository),
+    )
+    return Candidate(inputs / "c/c.yaml", "next", "", sources if packages else (), inputs / "c/roles", order)
+
+
+def host_that_tells(told: list[str]) -> Any:
+    return SimpleNamespace(bus=SimpleNamespace(warn=lambda text, **_: told.append(text)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda inputs: (inputs / "site/site.yaml").write_text("other"),
+        lambda inputs: (inputs / "site/roles/ce/prepare.sh").write_text("other"),
+        lambda inputs: (inputs / "c/c.yaml").write_text("other"),
+        lambda inputs: (inputs / "c/debs/a.deb").write_text("other"),
+        lambda inputs: (inputs / "c/key.asc").write_text("other"),
+        lambda inputs: (inputs / "probes/test_a.py").write_text("other"),
+        # The same file of another role.
+        lambda inputs: (inputs / "c/roles/ce").rename(inputs / "c/roles/wn"),
+    ],
+)
+def test_a_trial_of_anything_else_is_another_one(inputs: Path, change: Callable[[Path], object]) -> None:
+    model, candidate = model_of(inputs), candidate_of(inputs)
+    wish = VerifyWish("kiam", inputs / "c/c.yaml", probes=(inputs / "probes",))
+    before = _subject(model, candidate, wish)
+    assert _subject(model, candidate, wish) == before
+    assert _subject(model, candidate, VerifyWish("kiam", inputs / "c/c.yaml")) != before
+    change(inputs)
+    assert _subject(model, candidate, wish) != before
+
+
+def test_what_is_edited_meanwhile_is_not_tried(inputs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    for _ in range(2):  # also by a run that goes on
+        model, candidate = _kept(model_of(inputs), candidate_of(inputs), folder)
+        assert model.file.read_text() == "site/site.yaml as it was\n"
+        assert (model.file.parent / "roles/ce/role.yaml").read_text() == "site/roles/ce/role.yaml as it was\n"
+        assert candidate.roles is not None
+        # Of roles that no machine has, nothing is tried, so nothing is sealed.
+        assert [str(one.relative_to(candidate.roles)) for one in candidate.roles.rglob("*") if one.is_file()] == [
+            "ce/tree/etc/motd"
+        ]
+        assert (candidate.roles / "ce/tree/etc/motd").read_text() == "c/roles/ce/tree/etc/motd as it was\n"
+        (inputs / "site/site.yaml").write_text("other")
+        (inputs / "c/roles/ce/tree/etc/motd").write_text("other")
+
+
+def test_words_that_mean_no_machine_are_told(inputs: Path) -> None:
+    told: list[str] = []
+    _require_meant_for(model_of(inputs), candidate_of(inputs, order=("wn1", "se", "ec")), host_that_tells(told))
+    assert len(told) == 2
+    assert "'ec'" in told[0]
+    assert "'cee'" in told[1]
+
+
+def test_files_for_no_machine_of_the_site_are_refused(inputs: Path) -> None:
+    (inputs / "c/roles/ce").rename(inputs / "c/roles/ec")
+    with pytest.raises(Refused, match="no file of a role"):
+        _require_meant_for(model_of(inputs), candidate_of(inputs, packages=False), host_that_tells([]))
+
+
+def test_a_site_that_is_no_trials_is_not_taken_for_one(tmp_path: Path) -> None:
+    folder = tmp_path / "sites/kiam-trial"
+    folder.mkdir(parents=True)
+    host: Any = SimpleNamespace(places=SimpleNamespace(state=tmp_path))
+    assert known_to_host(host, "kiam-trial") is None
+    (folder / "site.yaml").write_text("site: kiam-trial\n")
+    with pytest.raises(Refused, match="not a trial's"):
+        known_to_host(host, "kiam-trial")
+
+
+def course_of(inputs: Path, *, roles: bool = False) -> Course:
+    candidate = candidate_of(inputs)
+    if not roles:
+        candidate = Candidate(candidate.file, "next", "", candidate.packages, None, ())
+    host: Any = SimpleNamespace(bus=Bus(), places=None, target=None, mirror_uri=None)
+    return Course(host, model_of(inputs), candidate, inputs, Trial("1", "kiam", "next", "", 1.0), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("packages", "roles", "is_something"),
+    [
+        (RolePackages(("munge",), (NEW,)), False, True),
+        (RolePackages(("munge",), refused="unmet dependencies"), False, True),
+        (RolePackages(("munge",)), False, False),  # of that version already
+        (RolePackages(), False, False),  # of no package at all, as with a slip of the pen
+        (RolePackages(), True, True),
+    ],
+)
+def test_a_candidate_that_changes_nothing_is_not_tried(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, packages: RolePackages, roles: bool, is_something: bool
+) -> None:
+    monkeypatch.setattr(course_module, "freeze", lambda *_, **__: Release("next", {"ce": packages}, inputs))
+    monkeypatch.setattr(course_module, "mirror_of_this_machine", lambda *_, **__: None)
+    course = course_of(inputs, roles=roles)
+    deployment: Any = SimpleNamespace(machines=(), site=SimpleNamespace(release="trixie"))
+    if is_something:
+        course.freeze(deployment)
+    else:
+        with pytest.raises(GridvisorError, match="changes no machine"):
+            course.freeze(deployment)
+
+
+def test_what_is_nowhere_on_the_site_is_a_remark_once(inputs: Path) -> None:
+    course = course_of(inputs)
+    assert course.untried == ("*", "munge", "mungee*")
+    course.release = Release("next", {"ce": RolePackages(("munge",), (NEW,))}, inputs)
+    for stage in (Stage.SELF_CHECK, Stage.UPGRADE):
+        with course.stage(stage, fault=Blame.MIDDLEWARE) as run:
+            run.find_untried("packages")
+    [finding] = course.trial.findings
+    assert (finding.stage, finding.weight, finding.what) == (Stage.SELF_CHECK, Weight.REMARK, "not tried: mungee*")
+
+
+def test_a_step_that_had_ended_counts_with_what_was_found_in_it(inputs: Path) -> None:
+    course = course_of(inputs)
+    with pytest.raises(KeyboardInterrupt), course.stage(Stage.ROLLBACK, fault=Blame.INFRASTRUCTURE) as run:
+        with run.step("downgrade"):
+            run.find("downgrade", "downgrade", "it cannot", weight=Weight.REMARK)
+        with run.step("restore the snapshot"):
+            raise KeyboardInterrupt
+    again = course_of(inputs)
+    again.trial = course.trial
+    with again.stage(Stage.UPGRADE, fault=Blame.INFRASTRUCTURE) as run:
+        assert not run.had("downgrade")  # that was of another stage
+    again.trial = course.trial
+    with again.stage(Stage.ROLLBACK, fault=Blame.INFRASTRUCTURE) as run:
+        assert run.had("downgrade")
+        assert not run.had("restore the snapshot")
+    [result] = again.trial.stages
+    assert [step.name for step in result.steps] == ["downgrade"]
+    assert [finding.text for finding in result.findings] == ["it cannot"]
+    assert again.trial.under_way is None
