@@ -100,6 +100,18 @@ def test_a_trial_that_is_removed_is_gone_with_its_evidence(store: TrialStore) ->
         store.remove(one.id)
 
 
+def test_a_trial_that_runs_is_not_removed(store: TrialStore) -> None:
+    ended, runs = store.begin("kiam", "sid"), store.begin("kiam", "sid")
+    store.save(dataclasses.replace(ended, ended_s=2.0))
+    with store.alone("kiam") as alone:
+        assert alone
+        with pytest.raises(Refused, match="runs"):
+            store.remove(runs.id)
+        store.remove(ended.id)
+    store.remove(runs.id)  # it was broken off
+    assert store.list() == ()
+
+
 def test_trials_that_are_kept_can_be_read_later() -> None:
     """The file is of this format's first version: a change of the format must still read it."""
     then = dataclasses.replace(FULL, guilty=(dataclasses.replace(FULL.guilty[0], also=()),), under_way=None)

@@ -7,12 +7,13 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from gridvisor.core.errors import GridvisorError, Refused
-from gridvisor.core.files import locked, write_whole
+from gridvisor.core.files import locked, try_locked, write_whole
 from gridvisor.core.places import Places
 from gridvisor.trial.model import Stage, Trial
 
@@ -26,6 +27,12 @@ class TrialStore:
 
     def __init__(self, places: Places) -> None:
         self._root = places.state / "trials"
+
+    @contextmanager
+    def alone(self, site: str) -> Iterator[bool]:
+        """Hold trials of the site to one at a time; False when another one runs."""
+        with try_locked(self._root / f"{site}.lock") as alone:
+            yield alone
 
     def begin(self, site: str, candidate: str, summary: str = "", *, wanted: Sequence[Stage] = tuple(Stage)) -> Trial:
         """A new trial, kept already. No other has its id, of whatever site, also when two begin in one second."""
@@ -55,7 +62,7 @@ class TrialStore:
                     return trial
                 raise GridvisorError(
                     f"The trial '{id}' cannot be read: '{folder / _RECORD}' is torn, or of another version.",
-                    hint="gridvisor report list",
+                    hint=f"gridvisor report rm {id}",
                 )
         raise Refused(f"There is no trial '{id}'.", hint="gridvisor report list")
 
@@ -69,12 +76,16 @@ class TrialStore:
         return tuple(sorted((one.name for one in self._folders() if (one / _RECORD).exists()), reverse=True))
 
     def remove(self, id: str) -> None:
-        """Remove the trial of that id with its evidence. Raises Refused when there is none."""
+        """Remove the trial of that id with its evidence. Raises Refused when there is none, or while it runs."""
         for folder in self._folders():
             if folder.name == id:
-                gone = folder.with_name(f".{id}")  # a folder that is hidden is no trial
-                folder.rename(gone)
-                shutil.rmtree(gone)
+                trial = _trial_of(folder)
+                with self.alone(folder.parent.name) as alone:
+                    if not alone and trial is not None and trial.ended_s is None:
+                        raise Refused(f"The trial '{id}' runs.", hint="wait for its end")
+                    gone = folder.with_name(f".{id}")  # a folder that is hidden is no trial
+                    folder.rename(gone)
+                    shutil.rmtree(gone)
                 return
         raise Refused(f"There is no trial '{id}'.", hint="gridvisor report list")
 

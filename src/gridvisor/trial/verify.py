@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from gridvisor.app.host import Host, require_root
 from gridvisor.app.site.down import destroy
 from gridvisor.core.errors import Refused
-from gridvisor.core.files import try_locked, write_whole
+from gridvisor.core.files import write_whole
 from gridvisor.release.candidate import DEFAULT_ORDER, Candidate, read_candidate
 from gridvisor.trial.bisect import blamed, find_guilty
 from gridvisor.trial.course import UPGRADE_S, Course
@@ -67,7 +66,9 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
     candidate = read_candidate(wish.candidate)
     _require_meant_for(model, candidate, host)
     store = TrialStore(host.places)
-    with _alone(host, model):
+    with store.alone(model.name) as alone:
+        if not alone:
+            raise Refused(f"Another trial of the site '{model.name}' runs.", hint="wait for its end")
         course = _course(wish, host, model, candidate, store)
         for stage in course.trial.wanted:
             if stage not in {result.stage for result in course.trial.stages}:
@@ -86,14 +87,6 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
         if not wish.keep:
             _remove_sites(host, model)
     return course.trial
-
-
-@contextmanager
-def _alone(host: Host, model: Model) -> Iterator[None]:
-    with try_locked(host.places.state / "trials" / f"{model.name}.lock") as alone:
-        if not alone:
-            raise Refused(f"Another trial of the site '{model.name}' runs.", hint="wait for its end")
-        yield
 
 
 def _course(wish: VerifyWish, host: Host, model: Model, candidate: Candidate, store: TrialStore) -> Course:
