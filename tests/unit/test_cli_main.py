@@ -323,8 +323,9 @@ def test_what_is_asked_often_imports_little(tmp_path: Path, words: list[str], to
     [
         ("commands.py", "page", "commands.md", "gridvisor domain create"),
         ("probes.py", "page", "probes.md", "## wn"),
-        ("site_file.py", "page", "site.schema.json", '"MachineSpec"'),
-        ("site_file.py", "reference", "site-file.md", "`gateway_of`"),
+        ("yaml_files.py", "page", "site.schema.json", '"MachineSpec"'),
+        ("yaml_files.py", "reference", "site-file.md", "`gateway_of`"),
+        ("yaml_files.py", "candidate", "candidate-file.md", "`until`"),
     ],
 )
 def test_pages_are_what_make_docs_writes(script: str, function: str, page: str, holds: str) -> None:

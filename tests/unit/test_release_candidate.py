@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gridvisor.core.errors import InputError
-from gridvisor.release.candidate import Repository, Source, read_candidate
+from gridvisor.release.candidate import CandidateFile, Repository, Source, read_candidate
+from gridvisor.site.document import parse_document
+from gridvisor.trial.known import parse_known
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples/candidates"
 
@@ -64,6 +67,13 @@ order: [ce, se]
             Repository("https://repo.example.org/debian", ("main", "next"), tmp_path / "key.asc"),
         ),
     )
+
+
+def test_the_samples_of_the_reference_page_are_read() -> None:
+    page = (EXAMPLES.parents[1] / "docs/reference/candidate-file.md").read_text()
+    candidate, known = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(parse_document(candidate.encode(), CandidateFile, "candidate.yaml").value.packages) == 4
+    assert len(parse_known(known.encode(), "known.yaml")) == 1
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,8 @@ class PackageSource(Strict):
         None, description="A repository of its own: its URI.", examples=["https://repo.example.org/debian"]
     )
     components: list[Component] = Field(["main"], min_length=1, description="Components of that repository.")
-    key: str | None = Field(
-        None, description="The public key that signs that repository, from the candidate's file: .asc, .gpg or .pgp."
-    )
-    folder: str | None = Field(None, description="A folder of .deb files, from the candidate's file.")
+    key: str | None = Field(None, description="The file of the public key that signs it: .asc, .gpg or .pgp.")
+    folder: str | None = Field(None, description="A folder of .deb files.")
     match: list[Glob] = Field(
         ["*"], min_length=1, description="Names of the packages that are upgraded where they are installed; * and ?."
     )
@@ -61,7 +59,9 @@ class CandidateFile(Strict):
     candidate: CandidateName = Field(description="Its name.", examples=["sid-middleware"])
     summary: str = Field("", description="One line: what it brings.")
     packages: list[PackageSource] = Field([], description="Where its packages come from, and which they are.")
-    roles: str | None = Field(None, description="A folder of changed role files, as beside a site file.")
+    roles: str | None = Field(
+        None, description="A folder of changed role files, as beside a site file. Must be given without `packages`."
+    )
     order: list[str] = Field(
         list(DEFAULT_ORDER), description="In which machines are upgraded: roles or machines; others come last."
     )
