@@ -90,6 +90,12 @@ def test_the_samples_of_the_reference_page_are_read() -> None:
         ("candidate: a\npackages: [{folder: gone}]\n", "candidate.yaml:2:21: there is no folder"),
         ("candidate: a\nroles: gone\n", "candidate.yaml:2:8: there is no folder"),
         ("candidate: a\npackages: [{suite: sid, match: ['--x']}]\n", "candidate.yaml:2:33"),
+        ("- candidate: a\n", "candidate.yaml:1:1: a mapping is wanted, not a list"),
+        ("candidate: 0.5\nroles: .\n", "put it in quotes"),
+        ("candidate: A\nroles: .\n", "'A' is not a name of small letters"),
+        ("candidate: a\npackages: [{suite: sid, match: [Foo]}]\n", "'Foo' is not a package's name"),
+        ("candidate: a\npackages: [{suite: sid, versions: {AB: '1'}}]\n", "'AB' is not a package's name"),
+        ("candidate: a\npackages: [{suite: sid, versions: {aa: '1 0'}}]\n", "'1 0' is not a version such as"),
         ("candidate: a\nroles: .\nordr: [se]\n", "did you mean 'order'"),
     ],
 )

@@ -11,15 +11,35 @@ from pydantic import Field, StringConstraints, model_validator
 
 from gridvisor.core.errors import InputError, Problem
 from gridvisor.site.document import Document, read_document
-from gridvisor.site.model import Strict, Suite
+from gridvisor.site.model import Strict, Suite, spelled
 from gridvisor.site.role import find_roles
 
-CandidateName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]*$", max_length=60)]
-Glob = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*?][a-z0-9+.*?-]*$")]
-Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]  # deb-control(5), Package
-Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~-]*$")]  # deb-version(7)
-Uri = Annotated[str, StringConstraints(pattern=r"^(https?|file|copy)://?[^\s\[\]]+$")]  # of sources.list(5)
-Component = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_+-]*$")]
+CandidateName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]*$", max_length=60),
+    spelled("a name of small letters, digits, . + and - that begins with a letter or a digit"),
+]
+Glob = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9*?][a-z0-9+.*?-]*$"),
+    spelled("a package's name in small letters, in which * and ? may stand for others"),
+]
+Package = Annotated[  # deb-control(5), Package
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$"),
+    spelled("a package's name such as 'xrootd-server', in small letters"),
+]
+Version = Annotated[  # deb-version(7)
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~-]*$"), spelled("a version such as '0.5.18-1'")
+]
+Uri = Annotated[  # of sources.list(5)
+    str,
+    StringConstraints(pattern=r"^(https?|file|copy)://?[^\s\[\]]+$"),
+    spelled("an address such as 'https://repo.example.org/debian'"),
+]
+Component = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_+-]*$"), spelled("a component such as 'main'")
+]
 DEFAULT_ORDER = ("se", "mon", "ce", "wn", "ui")
 
 
