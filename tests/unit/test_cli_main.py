@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -114,6 +115,21 @@ def test_every_error_of_a_group_is_told_with_its_hint(
     raised(monkeypatch, ExceptionGroup("two", [Refused("first", hint="do this"), Refused("second")]))
     gridvisor()
     assert capsys.readouterr().err == "error: first\nhint: do this\nerror: second\n"
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_an_error_has_no_colour_where_none_is_wanted(
+    gridvisor: Gridvisor, monkeypatch: pytest.MonkeyPatch, no_color: bool
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    raised(monkeypatch, Refused("no"))
+    gridvisor()
+    assert stream.getvalue() == ("error: no\n" if no_color else "\033[31m\033[1merror: \033[0mno\n")
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("oops"), ExceptionGroup("one", [Refused("a"), KeyError("b")])])
