@@ -20,8 +20,9 @@ _GLUE = "\0"  # a space at which no line is broken
 _SITE = """\
 # The site file
 
-One YAML file says what a site is; `gridvisor up FILE` makes it so. `gridvisor check FILE` tells all that is wrong with
-it, each thing at its line, and touches nothing. `make docs` writes this page from the models that read the files.
+One YAML file says what a site is; `gridvisor up FILE` makes it so. `gridvisor check FILE` tells what is wrong with it,
+each thing at its line, and touches nothing: keys and values first, all at once, and when those are well, what does not
+fit together. `make docs` writes this page from the models that read the files.
 
 ```yaml
 site: kiam-test
