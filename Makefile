@@ -33,7 +33,7 @@ fix: setup ## mend what ruff can mend, and format
 	$(python) -m ruff check --fix
 	$(python) -m ruff format
 
-docs: setup ## write the pages of docs/reference that come from the code: commands, site file, probes
+docs: setup ## write the pages of docs/reference that come from the code: commands, YAML files, probes
 	for page in docs/reference/*.py; do $(python) "$$page" || exit; done
 
 bench: setup ## measure what the README and docs give figures for (boots guests)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import subprocess
@@ -26,8 +28,11 @@ from gridvisor.core.errors import (
     Unsupported,
 )
 from gridvisor.run.command import Command, CommandFailed, Result
+from gridvisor.trial.model import Stage
 
 Gridvisor = Callable[..., int]
+ROOT = Path(__file__).resolve().parents[2]
+KIAM, SID = f"{ROOT}/examples/kiam.yaml", f"{ROOT}/examples/candidates/sid-middleware.yaml"
 
 
 @pytest.fixture
@@ -112,6 +117,21 @@ def test_every_error_of_a_group_is_told_with_its_hint(
     assert capsys.readouterr().err == "error: first\nhint: do this\nerror: second\n"
 
 
+@pytest.mark.parametrize("no_color", [False, True])
+def test_an_error_has_no_colour_where_none_is_wanted(
+    gridvisor: Gridvisor, monkeypatch: pytest.MonkeyPatch, no_color: bool
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    raised(monkeypatch, Refused("no"))
+    gridvisor()
+    assert stream.getvalue() == ("error: no\n" if no_color else "\033[31m\033[1merror: \033[0mno\n")
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("oops"), ExceptionGroup("one", [Refused("a"), KeyError("b")])])
 def test_a_bug_shows_its_traceback(
     gridvisor: Gridvisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
@@ -129,6 +149,13 @@ def test_a_bug_shows_its_traceback(
         (["--bogus"], "--bogus"),
         (["bogus"], "bogus"),
         (["domain", "bogus"], "bogus"),
+        (["check", KIAM, "-k", "slurm"], "-k needs --live"),
+        (["check", KIAM, "--junit", "a.xml"], "--junit needs --live"),
+        (["check", KIAM, "--probes", "probes"], "--probes needs --live"),
+        (["check", KIAM, "--live", "--probes", "/nowhere"], "'/nowhere'"),
+        (["check", KIAM, "--live", "--probes", f"{ROOT}/docs/images"], "no probes in"),
+        (["check", KIAM, "--live", "-k", "nosuch"], "No probe matches 'nosuch'"),
+        (["check", KIAM, "--live", "-k", "x y("], "'-k': x y("),
         (["domain", "create"], "FILE"),
         (["domain", "create", "--bogus", "a.cfg"], "--bogus"),
         (["domain", "create", "none.cfg"], "none.cfg"),
@@ -145,6 +172,9 @@ def test_a_bug_shows_its_traceback(
         (["image", "show", "nothing"], "'nothing'"),
         (["image", "rm", "../images"], "../images"),
         (["image", "build", "--size", "much"], "'much' is not a size"),
+        (["verify", KIAM, "-c", SID, "--without", "all"], "self-check, fresh, upgrade, rollback"),
+        (["verify", KIAM, "-c", SID, *(word for one in Stage for word in ("--without", one))], "All stages"),
+        (["verify", KIAM, "-c", SID, "--probes", "/nowhere"], "'/nowhere'"),
         (["volume", "create", "vg0/a", "lots"], "'lots' is not a size"),
         (["volume", "create", "a", "1G"], "GROUP/NAME"),
         (["volume", "create", "../a", "1G"], "'..'"),
@@ -152,7 +182,7 @@ def test_a_bug_shows_its_traceback(
         (["volume", "rm", "vg0/"], "GROUP/NAME"),
         (["volume", "rm", "vg0/a/b"], "'a/b'"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value).replace(f"{ROOT}/", "") if isinstance(value, list) else None,
 )
 def test_wrong_words_are_told_in_a_sentence(
     gridvisor: Gridvisor, capsys: pytest.CaptureFixture[str], words: list[str], says: str
@@ -162,6 +192,15 @@ def test_wrong_words_are_told_in_a_sentence(
     assert out == ""
     assert says in err
     assert "Traceback" not in err
+
+
+def test_a_site_file_that_is_fine_is_told_as_text_or_as_json(
+    gridvisor: Gridvisor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gridvisor("check", KIAM) == 0
+    assert capsys.readouterr().out == f"{KIAM}: site 'kiam-test' of 6 machines is fine.\n"
+    assert gridvisor("check", KIAM, "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out) == {"site": "kiam-test", "file": KIAM, "machines": 6}
 
 
 def test_a_user_who_is_not_root_is_told_to_be(
@@ -300,12 +339,13 @@ def test_what_is_asked_often_imports_little(tmp_path: Path, words: list[str], to
     [
         ("commands.py", "page", "commands.md", "gridvisor domain create"),
         ("probes.py", "page", "probes.md", "## wn"),
-        ("site_file.py", "page", "site.schema.json", '"MachineSpec"'),
-        ("site_file.py", "reference", "site-file.md", "`gateway_of`"),
+        ("yaml_files.py", "page", "site.schema.json", '"MachineSpec"'),
+        ("yaml_files.py", "reference", "site-file.md", "`gateway_of`"),
+        ("yaml_files.py", "candidate", "candidate-file.md", "`until`"),
     ],
 )
 def test_pages_are_what_make_docs_writes(script: str, function: str, page: str, holds: str) -> None:
-    file = Path(__file__).resolve().parents[2] / "docs" / "reference" / script
+    file = ROOT / "docs" / "reference" / script
     # In a process of its own: probes are pytest files, and help depends on the terminal.
     code = f"import runpy, sys; sys.stdout.write(runpy.run_path({str(file)!r})[{function!r}]())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gridvisor.core.errors import ExitCode, GridvisorError, SystemSaidNo, TimedOut, ToolOutput
+from gridvisor.core.errors import ExitCode, GridvisorError, Refused, SystemSaidNo, TimedOut, ToolOutput
 from gridvisor.probe.ldap import parse_ldif
 from gridvisor.probe.outcome import BLOCKED, Outcome, ProbeResult, exit_code, is_said_by_site
 from gridvisor.probe.plugin import pytest_runtest_makereport
-from gridvisor.probe.run import Reporter, outcome_of, run_probes, why
+from gridvisor.probe.run import Reporter, outcome_of, require_probes, run_probes, why
 
 PROBES = '''\
 import pytest
@@ -190,6 +190,21 @@ def test_ldif_with_bad_base64_is_the_tools_fault(value: str) -> None:
     with pytest.raises(ToolOutput, match="no base64: dn:: ") as caught:
         list(parse_ldif(f"o: glue\n\ndn:: {value}\n"))
     assert value in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["test_a.py", "a_test.py", "below/test_a.py"])
+def test_a_folder_or_a_file_of_probes_is_taken(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    require_probes([tmp_path, file])
+
+
+@pytest.mark.parametrize(("name", "says"), [("", "no probes in"), ("nowhere", "no folder")])
+def test_what_has_no_probes_is_refused(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "tests.py").touch()
+    with pytest.raises(Refused, match=says):
+        require_probes([tmp_path / name])
 
 
 def test_an_interrupt_that_pytest_has_taken_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

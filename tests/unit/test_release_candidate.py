@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gridvisor.core.errors import InputError
-from gridvisor.release.candidate import Repository, Source, read_candidate
+from gridvisor.release.candidate import CandidateFile, Repository, Source, read_candidate
+from gridvisor.site.document import parse_document
+from gridvisor.trial.known import parse_known
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples/candidates"
 
@@ -66,6 +69,13 @@ order: [ce, se]
     )
 
 
+def test_the_samples_of_the_reference_page_are_read() -> None:
+    page = (EXAMPLES.parents[1] / "docs/reference/candidate-file.md").read_text()
+    candidate, known = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(parse_document(candidate.encode(), CandidateFile, "candidate.yaml").value.packages) == 4
+    assert len(parse_known(known.encode(), "known.yaml")) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -80,6 +90,12 @@ order: [ce, se]
         ("candidate: a\npackages: [{folder: gone}]\n", "candidate.yaml:2:21: there is no folder"),
         ("candidate: a\nroles: gone\n", "candidate.yaml:2:8: there is no folder"),
         ("candidate: a\npackages: [{suite: sid, match: ['--x']}]\n", "candidate.yaml:2:33"),
+        ("- candidate: a\n", "candidate.yaml:1:1: a mapping is wanted, not a list"),
+        ("candidate: 0.5\nroles: .\n", "put it in quotes"),
+        ("candidate: A\nroles: .\n", "'A' is not a name of small letters"),
+        ("candidate: a\npackages: [{suite: sid, match: [Foo]}]\n", "'Foo' is not a package's name"),
+        ("candidate: a\npackages: [{suite: sid, versions: {AB: '1'}}]\n", "'AB' is not a package's name"),
+        ("candidate: a\npackages: [{suite: sid, versions: {aa: '1 0'}}]\n", "'1 0' is not a version such as"),
         ("candidate: a\nroles: .\nordr: [se]\n", "did you mean 'order'"),
     ],
 )

@@ -75,6 +75,14 @@ def test_many_findings_are_cut_and_counted() -> None:
     assert "… and 18 more" in text
 
 
+def test_findings_line_up_however_long_a_step_is_called() -> None:
+    finding = not_ready().findings[0]
+    two = (finding, replace(finding, step="jobs and files of the meantime", what="a job"))
+    text = as_text(replace(not_ready(), stages=(replace(not_ready().stages[0], findings=two),)))
+    first, second = (line for line in text.splitlines() if "✗" in line)
+    assert first.index(finding.what) == second.index("a job")
+
+
 def test_equal_trials_do_not_differ() -> None:
     found = compare(ready(), ready())
     assert (found.probes, found.findings, found.measures, found.versions) == ((), (), (), ())
@@ -99,10 +107,19 @@ def test_list_names_trials_newest_first(
     assert lines[0].split() == ["TRIAL", "SITE", "CANDIDATE", "BEGAN", "TOOK", "VERDICT"]
     assert [line.split()[0] for line in lines[1:]] == [not_ready().id, ready().id]
     assert lines[1].endswith("15 min 21 s  not ready")
-    assert gridvisor("report", "list", "other", "-o", "json") == 0
-    assert json.loads(capsys.readouterr().out) == []
     gridvisor("report", "list", "-o", "json")
     assert [one["verdict"] for one in json.loads(capsys.readouterr().out)] == ["not ready", "ready"]
+
+
+def test_a_site_without_trials_is_told_with_those_that_have_some(
+    gridvisor: Gridvisor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gridvisor("report", "list", "other") == 2
+    assert capsys.readouterr().err.endswith("hint: gridvisor verify SITE --candidate FILE\n")
+    kept(tmp_path, ready())
+    assert gridvisor("report", "list", "other", "-o", "json") == 2
+    said = "error: There is no trial of a site 'other'.\nhint: there are of: kiam-test\n"
+    assert capsys.readouterr() == ("", said)
 
 
 def test_show_takes_the_newest_and_every_form(

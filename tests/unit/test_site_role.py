@@ -88,12 +88,12 @@ def test_the_folder_beside_the_site_file_counts(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("memroy: 1GiB\n", ["1:1: unknown key 'memroy'"]),
-        ("memory: 1\nnetworks: []\n", ["1:9: 1 has no unit", "2:11: tuple should have at least 1 item"]),
+        ("memory: 1\nnetworks: []\n", ["1:9: 1 has no unit", "2:11: 'networks' is empty"]),
         ("volumes: {data: {size: 1GiB}}\n", ["1:17: 'mount' is missing"]),
-        ("volumes: {data: {size: 1GiB, mount: srv}}\n", ["1:37: string should match pattern"]),
+        ("volumes: {data: {size: 1GiB, mount: srv}}\n", ["1:37: 'srv' is not a folder such as '/srv/data'"]),
         ("ready:\n  - what: x\n    comand: y\n", ["2:5: 'command' is missing", "3:5: unknown key 'comand'"]),
-        ("services: ssh\n", ["1:11: input should be a valid tuple"]),
-        ("- a\n", ["1:1: input should be a valid dictionary"]),
+        ("services: ssh\n", ["1:11: a list is wanted, not 'ssh'"]),
+        ("- a\n", ["1:1: a mapping is wanted, not a list"]),
         ("summary: 'x\n", ["2:1: not YAML"]),
     ],
 )

@@ -87,8 +87,9 @@ def _told(error: Exception) -> int:
         typer.echo("This is a bug in gridvisor, not in your site.", err=True)
         return ExitCode.INFRASTRUCTURE
     told = [one for one in foreseen if one]
+    label = "error: " if "NO_COLOR" in os.environ else typer.style("error: ", fg="red", bold=True)
     for one in told:
-        typer.echo(typer.style("error: ", fg="red", bold=True) + one.message, err=True)
+        typer.echo(label + one.message, err=True)
         if one.hint:
             typer.echo(f"hint: {one.hint}", err=True)
     return max(one.exit_code for one in told)

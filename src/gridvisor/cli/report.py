@@ -25,6 +25,8 @@ app = typer.Typer(
     epilog="Example: gridvisor report list; gridvisor report show -o html",
 )
 
+_FIRST = "gridvisor verify SITE --candidate FILE"  # how one comes about
+
 
 class Report(StrEnum):
     """The forms that a trial can be shown in."""
@@ -64,7 +66,11 @@ def list_(
     """List the trials, newest first."""
     from gridvisor.report.words import headline, moment, printable, took
 
-    found = _store().list(site)
+    store = _store()
+    found = store.list(site)
+    if site is not None and not found:
+        sites = ", ".join(sorted({one.site for one in store.list()}))
+        raise Refused(f"There is no trial of a site '{site}'.", hint=f"there are of: {sites}" if sites else _FIRST)
     if output is Output.JSON:
         facts = [
             {
@@ -115,7 +121,9 @@ def show(
 
 
 @app.command(epilog="Example: gridvisor report rm 20261122-164500-sid")
-def rm(ids: Annotated[list[str], typer.Argument(metavar="ID", help="Trials.", autocompletion=_ids)]) -> None:
+def rm(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Trials, as list names them.", autocompletion=_ids)],
+) -> None:
     """Remove trials, with their reports and evidence."""
     for id in ids:
         _store().remove(id)
@@ -148,4 +156,4 @@ def _store() -> TrialStore:
 def _newest(store: TrialStore) -> Trial:
     if trials := store.list():
         return trials[0]
-    raise Refused("There is no trial yet.", hint="gridvisor verify SITE --candidate FILE")
+    raise Refused("There is no trial yet.", hint=_FIRST)

@@ -184,16 +184,23 @@ def check(
 ) -> None:
     """Check a site file; with --live, the running site.
 
-    Nothing is touched. All problems of the file are told at once, each with its place. The exit code of --live is 1
-    when a probe fails, and 3 when it is our own tools that do.
+    Nothing is touched. Each problem of the file is told with its place: those of its keys and values all at once, and
+    when there are none, what does not fit together. The exit code of --live is 1 when a probe fails, and 3 when it is
+    our own tools that do.
     """
     from gridvisor.app.site.opening import open_deployment, site_file
     from gridvisor.site.check import load_site
 
     if not live:
+        for option, given in (("-k", select), ("--junit", junit), ("--probes", folders)):
+            if given:
+                raise Refused(f"{option} needs --live.", hint="gridvisor check --live asks the running site")
         file = site_file(places(), site)
         checked, machines = load_site(file)
-        typer.echo(f"{file}: site '{checked.site}' of {counted(len(machines), 'machine')} is fine.")
+        if output is Output.JSON:
+            typer.echo(json.dumps({"site": checked.site, "file": str(file), "machines": len(machines)}, indent=2))
+        else:
+            typer.echo(f"{file}: site '{checked.site}' of {counted(len(machines), 'machine')} is fine.")
         return
     from gridvisor.cli.probes import ProbeLines, probes_json
     from gridvisor.probe.outcome import exit_code

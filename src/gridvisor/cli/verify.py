@@ -27,7 +27,11 @@ def verify(
     ] = ...,  # type: ignore[assignment]
     without: Annotated[
         list[str] | None,
-        typer.Option(metavar="STAGE", help="Leave a stage out; may be given again.", autocompletion=_stages),
+        typer.Option(
+            metavar="STAGE",
+            help=f"Leave a stage out: {', '.join(_STAGES)}; may be given again.",
+            autocompletion=_stages,
+        ),
     ] = None,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="When the upgrade is not as it should be, find the guilty package or file.")
@@ -55,6 +59,7 @@ def verify(
     The exit code is 0 for 'ready', with remarks or without, 1 for 'not ready', and 3 for 'no verdict': the fault is
     ours, or that of what is around the site.
     """
+    from gridvisor.probe.run import require_probes
     from gridvisor.report.files import write_reports
     from gridvisor.report.text import render
     from gridvisor.trial.known import read_known
@@ -67,10 +72,14 @@ def verify(
     for stage in without or []:
         if stage not in _STAGES:
             raise Refused(f"There is no stage '{stage}'.", hint=f"the stages: {', '.join(_STAGES)}")
+    stages = tuple(stage for stage in Stage if stage.value not in (without or []))
+    if not stages:
+        raise Refused("All stages are left out: nothing would be tried.", hint="leave at least one in")
+    require_probes(probes or [])
     wish = VerifyWish(
         site=site,
         candidate=candidate,
-        stages=tuple(stage for stage in Stage if stage.value not in (without or [])),
+        stages=stages,
         known=read_known(known) if known else (),
         probes=tuple(probes or ()),
         bisect=bisect,

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from gridvisor.core.errors import GridvisorError
+from gridvisor.core.errors import GridvisorError, Refused
 from gridvisor.probe.outcome import BLOCKED, Outcome, ProbeResult
 
 # From what all others need to what needs all others.
 SUITES = ("machine", "ui", "ce", "wn", "se", "mon", "site")
+_FILES = ("test_*.py", "*_test.py")  # as pytest has it
+
+
+def require_probes(folders: Sequence[Path]) -> None:
+    """Raise Refused for one of `folders` that is not there, or that pytest would find no probes in."""
+    for folder in folders:
+        if not folder.exists():
+            raise Refused(f"There is no folder '{folder}' of probes.", hint="--probes names one of files test_*.py")
+        if folder.is_dir() and not any(file for name in _FILES for file in folder.rglob(name)):
+            raise Refused(f"There are no probes in '{folder}'.", hint="they are in files that are called test_*.py")
 
 
 def run_probes(
@@ -25,9 +35,11 @@ def run_probes(
 ) -> tuple[ProbeResult, ...]:
     """Run the shipped probes and those in `folders` on the site `named`; `show` is told of each as it ends.
 
-    `select` is an expression as of pytest's -k. Raises GridvisorError when pytest itself cannot run them, such as for a
-    file of probes that cannot be imported, or an expression that selects none.
+    `select` is an expression as of pytest's -k. Raises Refused for one that cannot be read or selects nothing, and for
+    folders as `require_probes` does; GridvisorError when pytest itself cannot run them, such as for a file that cannot
+    be imported.
     """
+    require_probes(folders)
     shipped = files("gridvisor.probe.suites")
     reporter = Reporter(show)
     words = [
@@ -44,8 +56,10 @@ def run_probes(
         raise KeyboardInterrupt  # which pytest takes for itself
     if reporter.broken:
         raise GridvisorError("Probes cannot be read:\n" + "\n".join(reporter.broken))
+    if reporter.refused:
+        raise Refused(f"{reporter.refused}.", hint="-k takes names of probes, or parts of them, and: and, or, not, ( )")
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
-        raise GridvisorError("There is no such probe.", hint="gridvisor check --live without -k runs all")
+        raise Refused(f"No probe matches '{select}'.", hint="gridvisor check --live without -k runs all")
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise GridvisorError(f"pytest ended with status {int(status)}.")
     return tuple(reporter.results)
@@ -57,9 +71,19 @@ class Reporter:
     def __init__(self, show: Callable[[ProbeResult], None]) -> None:
         self.results: list[ProbeResult] = []
         self.broken: list[str] = []
+        self.refused = ""
         self._show = show
         self._titles: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_cmdline_main(self) -> Generator[None, object, object]:
+        """Keep what pytest says of its own words, which it would print."""
+        try:
+            return (yield)
+        except pytest.UsageError as error:
+            self.refused = str(error)
+            return pytest.ExitCode.USAGE_ERROR
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         doc = item.obj.__doc__ if isinstance(item, pytest.Function) else ""

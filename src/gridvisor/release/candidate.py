@@ -11,15 +11,35 @@ from pydantic import Field, StringConstraints, model_validator
 
 from gridvisor.core.errors import InputError, Problem
 from gridvisor.site.document import Document, read_document
-from gridvisor.site.model import Strict, Suite
+from gridvisor.site.model import Strict, Suite, spelled
 from gridvisor.site.role import find_roles
 
-CandidateName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]*$", max_length=60)]
-Glob = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*?][a-z0-9+.*?-]*$")]
-Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]  # deb-control(5), Package
-Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~-]*$")]  # deb-version(7)
-Uri = Annotated[str, StringConstraints(pattern=r"^(https?|file|copy)://?[^\s\[\]]+$")]  # of sources.list(5)
-Component = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_+-]*$")]
+CandidateName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]*$", max_length=60),
+    spelled("a name of small letters, digits, . + and - that begins with a letter or a digit"),
+]
+Glob = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9*?][a-z0-9+.*?-]*$"),
+    spelled("a package's name in small letters, in which * and ? may stand for others"),
+]
+Package = Annotated[  # deb-control(5), Package
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$"),
+    spelled("a package's name such as 'xrootd-server', in small letters"),
+]
+Version = Annotated[  # deb-version(7)
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~-]*$"), spelled("a version such as '0.5.18-1'")
+]
+Uri = Annotated[  # of sources.list(5)
+    str,
+    StringConstraints(pattern=r"^(https?|file|copy)://?[^\s\[\]]+$"),
+    spelled("an address such as 'https://repo.example.org/debian'"),
+]
+Component = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_+-]*$"), spelled("a component such as 'main'")
+]
 DEFAULT_ORDER = ("se", "mon", "ce", "wn", "ui")
 
 
@@ -31,10 +51,8 @@ class PackageSource(Strict):
         None, description="A repository of its own: its URI.", examples=["https://repo.example.org/debian"]
     )
     components: list[Component] = Field(["main"], min_length=1, description="Components of that repository.")
-    key: str | None = Field(
-        None, description="The public key that signs that repository, from the candidate's file: .asc, .gpg or .pgp."
-    )
-    folder: str | None = Field(None, description="A folder of .deb files, from the candidate's file.")
+    key: str | None = Field(None, description="The file of the public key that signs it: .asc, .gpg or .pgp.")
+    folder: str | None = Field(None, description="A folder of .deb files.")
     match: list[Glob] = Field(
         ["*"], min_length=1, description="Names of the packages that are upgraded where they are installed; * and ?."
     )
@@ -61,7 +79,9 @@ class CandidateFile(Strict):
     candidate: CandidateName = Field(description="Its name.", examples=["sid-middleware"])
     summary: str = Field("", description="One line: what it brings.")
     packages: list[PackageSource] = Field([], description="Where its packages come from, and which they are.")
-    roles: str | None = Field(None, description="A folder of changed role files, as beside a site file.")
+    roles: str | None = Field(
+        None, description="A folder of changed role files, as beside a site file. Must be given without `packages`."
+    )
     order: list[str] = Field(
         list(DEFAULT_ORDER), description="In which machines are upgraded: roles or machines; others come last."
     )

@@ -29,9 +29,10 @@ def _lines(trial: Trial) -> Iterator[str]:
     findings = sorted(trial.findings, key=lambda one: _ORDER.index(one.weight))
     if findings:
         yield f"\n{sums(trial)}:"
-    for one in findings[:_MOST]:
-        where = f"{one.stage}, {one.step}"
-        yield f"  {_MARKS[one.weight]} {one.weight:<6}  {one.blame:<15}  {where:<22}  {one.what}"
+    where = [f"{one.stage}, {one.step}" for one in findings[:_MOST]]
+    width = max(map(len, where), default=0)
+    for one, there in zip(findings, where, strict=False):
+        yield f"  {_MARKS[one.weight]} {one.weight:<6}  {one.blame:<15}  {there:<{width}}  {one.what}"
         if said := _said(one):
             yield f"      {said}"
     if len(findings) > _MOST:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, RootModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from gridvisor.core.errors import InputError, Problem, Refused, Span
 
@@ -22,6 +23,15 @@ Where = tuple[str | int, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with libyaml
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
 _NUMBERS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float")}
+# What pydantic says is wanted, in our words.
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
 _HUGE = 4 << 20
 _DEEP = 100  # levels of lists and mappings; libyaml's composer calls itself for each, until the stack ends
 
@@ -75,9 +85,8 @@ def parse_document(data: bytes, model: type[M], name: str) -> Document[M]:
     try:
         value = model.model_validate(plain)
     except ValidationError as error:
-        for problem in reader.found(error, model):
-            if problem not in reader.problems:
-                reader.problems.append(problem)
+        told = {problem.span for problem in reader.problems}  # what cannot be read is missed as well
+        reader.problems += dict.fromkeys(one for one in reader.found(error, model) if one.span not in told)
         raise InputError(reader.problems) from error
     if reader.problems:
         raise InputError(reader.problems)
@@ -152,22 +161,10 @@ class _Reader:
     def found(self, error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
         """What pydantic says, in our words and at its place."""
         for one in error.errors(include_url=False):
-            where, text, hint = _in_the_file(one["loc"], self.values, self.keys), one["msg"], None
-            if one["type"] == "extra_forbidden":
-                name = str(one["loc"][-1])
-                known = sorted(_keys_at(model, one["loc"][:-1]))
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(known)}"
-                span = self.keys.get(where, self.values[()])
-                yield Problem(span, f"unknown key '{name}'", hint, _line(self.lines, span))
-                continue
-            if one["type"] == "missing":
-                text = f"'{one['loc'][-1]}' is missing"
-            elif one["type"] == "value_error":
-                text = str(one["ctx"]["error"])
-            else:
-                text = f"{text[0].lower()}{text[1:]}, not {_shown(one['input'])}"
-            at_key = one["loc"] == (*where, "[key]")  # that is how pydantic says that a key itself is wrong
+            where = _in_the_file(one["loc"], self.values, self.keys)
+            # `[key]` is how pydantic says that a key itself is wrong.
+            at_key = one["type"] == "extra_forbidden" or one["loc"] == (*where, "[key]")
+            text, hint = _in_words(one, model)
             span = (self.keys if at_key else self.values).get(where, self.values[()])
             yield Problem(span, text, hint, _line(self.lines, span))
 
@@ -176,6 +173,43 @@ class _Reader:
 
     def _tell(self, span: Span, text: str, hint: str | None = None) -> None:
         self.problems.append(Problem(span, text, hint, _line(self.lines, span)))
+
+
+def _in_words(one: ErrorDetails, model: type[BaseModel]) -> tuple[str, str | None]:
+    """What is wrong, and what to do about it."""
+    kind, value, name = one["type"], one["input"], str(one["loc"][-1]) if one["loc"] else ""
+    if kind == "extra_forbidden":
+        known = sorted(_keys_at(model, one["loc"][:-1]))
+        close = difflib.get_close_matches(name, known, 1)
+        return f"unknown key '{name}'", f"did you mean '{close[0]}'?" if close else f"known are: {', '.join(known)}"
+    if kind == "missing":
+        return f"'{name}' is missing", None
+    if kind == "value_error":
+        return str(one["ctx"]["error"]), None
+    if kind == "string_too_short":
+        return f"'{name}' is empty", None
+    if kind == "too_short":
+        return f"'{name}' is empty", "name at least one"
+    if kind in _WANTED:
+        return f"{_WANTED[kind]} is wanted, not {_shown(value)}", _hint(_WANTED[kind], value)
+    return f"{one['msg'][0].lower()}{one['msg'][1:]}, not {_shown(value)}", None
+
+
+def _hint(wanted: str, value: object) -> str | None:
+    """What to do about a value that is of another kind than the one that is wanted."""
+    match wanted, value:
+        case "text", int() | float():
+            return "put it in quotes"
+        case "a list", dict():
+            return "begin each with '- '"
+        case "a list", str():
+            return f"write [{value}]"
+        case "a mapping", list():
+            return "write 'key: value', without '- ' before it or [ ] around it"
+        case "a mapping", str():
+            return "write 'key: value'"
+        case _:
+            return None
 
 
 def _in_the_file(location: Where, values: Mapping[Where, Span], keys: Mapping[Where, Span]) -> Where:
@@ -206,8 +240,10 @@ def _keys_at(model: type[BaseModel], where: Where) -> Iterator[str]:
 def _syntax(error: yaml.YAMLError, name: str, lines: Sequence[str]) -> Problem:
     mark = getattr(error, "problem_mark", None)
     span = Span(name, mark.line + 1, mark.column + 1) if mark else Span(name, 1, 1)
-    said = getattr(error, "problem", None) or str(error)
-    return Problem(span, f"not YAML: {said}", getattr(error, "context", None), _line(lines, span))
+    said, hint = getattr(error, "problem", None) or str(error), getattr(error, "context", None)
+    if "alias" in f"{said} {hint}":
+        hint = "put text that begins with * in quotes"
+    return Problem(span, f"not YAML: {said}", hint, _line(lines, span))
 
 
 def _line(lines: Sequence[str], span: Span) -> str | None:
@@ -215,4 +251,16 @@ def _line(lines: Sequence[str], span: Span) -> str | None:
 
 
 def _shown(value: object) -> str:
-    return f"'{value}'" if isinstance(value, str) else f"{value!r}"[:60]
+    match value:
+        case None:
+            return "nothing"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case bool():
+            return str(value).lower()
+        case str():
+            return f"'{value}'"
+        case _:
+            return f"{value!r}"[:60]

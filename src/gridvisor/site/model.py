@@ -6,7 +6,18 @@ import re
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from gridvisor.core.units import parse_size
 
@@ -15,14 +26,50 @@ _PORTS = re.compile(r"([0-9]{1,5})(?::([0-9]{1,5}))?")
 # What `parse_size` takes. A schema knows no flags: the letters stand in both cases.
 SIZE_PATTERN = r"^\s*[0-9]{1,15}(\.[0-9]{1,3})?\s*[KMGTkmgt]?([Ii]?[Bb])?\s*$"
 
-SiteName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=24)]
-MachineName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=30)]
-NetworkName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=15)]
-DomainName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", max_length=200)]
-UserName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=31)]
-VoName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9.-]*$", max_length=28)]
-Suite = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
-MonitorName = Annotated[str, StringConstraints(pattern=r"^(auto|uml|xen|xen\+ssh://\S+|box)$")]
+
+def spelled(words: str) -> WrapValidator:
+    """For text of a pattern: an error says that it is not `words`, in place of the regular expression."""
+
+    def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            if error.errors()[0]["type"] == "string_pattern_mismatch":
+                raise ValueError(f"'{value}' is not {words}") from error
+            raise
+
+    return WrapValidator(check)
+
+
+_HYPHENS = spelled("a name of small letters and digits, with hyphens between them")
+_PLAIN = spelled("a name of small letters, digits and hyphens that begins with a letter")
+
+SiteName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=24), _HYPHENS]
+MachineName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$", max_length=30), _HYPHENS]
+NetworkName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=15), _PLAIN]
+DomainName = Annotated[
+    str,
+    StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", max_length=200),
+    spelled("a DNS domain such as 'grid.test', in small letters"),
+]
+UserName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=31),
+    spelled("a name of small letters, digits, - and _ that begins with a letter"),
+]
+VoName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9.-]*$", max_length=28),
+    spelled("a name of small letters, digits, - and . that begins with a letter"),
+]
+Suite = Annotated[
+    str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$"), spelled("a suite such as 'trixie', in small letters")
+]
+MonitorName = Annotated[
+    str,
+    StringConstraints(pattern=r"^(auto|uml|xen|xen\+ssh://\S+|box)$"),
+    spelled("one of auto, uml, xen, xen+ssh://root@dom0 and box"),
+]
 
 
 def _mib(value: object) -> object:
@@ -55,16 +102,25 @@ def _address(value: object) -> object:
         raise ValueError(f"'{value}' is not an address such as '10.20.0.7'") from error
 
 
+def _port(one: object) -> object:
+    """9090 → (9090, 9090), '8443:443' → (8443, 443)."""
+    match = None if isinstance(one, bool) else _PORTS.fullmatch(str(one))
+    if match is None:
+        raise ValueError(f"{one!r} is not a port such as 9090, or 'HOSTPORT:PORT'")
+    port, guest_port = int(match[1]), int(match[2] or match[1])
+    if not (0 < port < 65536 and 0 < guest_port < 65536):
+        raise ValueError(f"{one!r}: ports go from 1 to 65535")
+    return port, guest_port
+
+
+_EACH_PORT = TypeAdapter(list[Annotated[tuple[int, int], BeforeValidator(_port)]])
+
+
 def _ports(value: object) -> object:
     """[9090, '8443:443'] → {9090: 9090, 8443: 443}."""
     ports: dict[int, int] = {}
-    for one in value if isinstance(value, list) else [value]:
-        match = None if isinstance(one, bool) else _PORTS.fullmatch(str(one))
-        if match is None:
-            raise ValueError(f"{one!r} is not a port such as 9090, or 'HOSTPORT:PORT'")
-        port, guest_port = int(match[1]), int(match[2] or match[1])
-        if not (0 < port < 65536 and 0 < guest_port < 65536):
-            raise ValueError(f"{one!r}: ports go from 1 to 65535")
+    # By an adapter, so that an error names the one of the list that is wrong.
+    for port, guest_port in _EACH_PORT.validate_python(value if isinstance(value, list) else [value]):
         if port in ports:
             raise ValueError(f"port {port} is named twice")
         ports[port] = guest_port

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from gridvisor.site.document import read_document
-from gridvisor.site.model import Mib, NetworkName, Strict
+from gridvisor.site.model import Mib, NetworkName, Strict, spelled
 
 ROLE_FILE = "role.yaml"
 _TREE = "tree"
@@ -25,15 +25,19 @@ def _no_system_volume(label: str) -> str:
 
 # Names of files, units and ext4 labels. No hyphen: MACHINE-disk is told from MACHINE-LABEL by what follows the last.
 VolumeLabel = Annotated[
-    str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$", max_length=16), AfterValidator(_no_system_volume)
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9]*$", max_length=16),
+    spelled("a label of small letters and digits that begins with a letter"),
+    AfterValidator(_no_system_volume),
 ]
+Mount = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]+$"), spelled("a folder such as '/srv/data'")]
 
 
 class RoleVolume(Strict):
     """A data volume: where it is mounted, and how large it is unless the site file says otherwise."""
 
     size_mib: Mib = Field(alias="size", description="Its size.")
-    mount: str = Field(pattern=r"^/[A-Za-z0-9._/-]+$", description="The folder that it is mounted on.")
+    mount: Mount = Field(description="The folder that it is mounted on.")
 
 
 class Check(Strict):

@@ -1,4 +1,4 @@
-"""Writes site.schema.json, the site file's JSON Schema for editors, and site-file.md, from the models: `make docs`."""
+"""Writes site-file.md with site.schema.json, its JSON Schema for editors, and candidate-file.md, from the models."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gridvisor.release.candidate import CandidateFile
 from gridvisor.site.check import SHIPPED
 from gridvisor.site.model import SIZE_PATTERN, site_schema
 from gridvisor.site.role import RoleSpec, find_roles
+from gridvisor.trial.known import Known
 
 _WIDTH = 120
 _GLUE = "\0"  # a space at which no line is broken
@@ -18,8 +20,9 @@ _GLUE = "\0"  # a space at which no line is broken
 _SITE = """\
 # The site file
 
-One YAML file says what a site is; `gridvisor up FILE` makes it so. `gridvisor check FILE` tells all that is wrong with
-it, each thing at its line, and touches nothing. `make docs` writes this page from the models that read the files.
+One YAML file says what a site is; `gridvisor up FILE` makes it so. `gridvisor check FILE` tells what is wrong with it,
+each thing at its line, and touches nothing: keys and values first, all at once, and when those are well, what does not
+fit together. `make docs` writes this page from the models that read the files.
 
 ```yaml
 site: kiam-test
@@ -66,6 +69,50 @@ So do its files. Both `prepare.sh` are run, ours first.
 Every key may be left out:
 """
 
+_CANDIDATE = """\
+# The candidate's file
+
+One YAML file says [what is on trial](../how-to/try-a-release.md): `gridvisor verify SITE --candidate FILE`. `make docs`
+writes this page from the models that read the files.
+
+```yaml
+candidate: next
+summary: ARC 7.2 from unstable, a patched xrdcp and a new xrootd.cfg
+packages:
+  - {suite: sid, match: ["nordugrid-arc-*"]}      # a suite of the mirror
+  - {suite: sid, versions: {munge: 0.5.18-1}}     # packages of it at exactly these versions
+  - repository: https://repo.example.org/debian   # a suite of a repository of your own
+    suite: trixie
+    key: ./repo.asc
+    match: ["bdii"]
+  - {folder: ./debs}                              # files
+roles: ./roles                                    # changed files of roles, as beside a site file
+order: [se, ce, wn1, wn2]
+```
+
+Paths begin at the file's folder. Put text that begins with `*` in quotes, and a version that looks like a number:
+`"1.10"`. Anchors, aliases, merge keys and tags of YAML are refused, and so is a key that is given twice.
+"""
+
+_PACKAGES = """\
+A list. Each names a `suite`, with `match`, `versions` or both; or a `folder`. A `repository` has a `suite` and a `key`.
+"""
+
+_KNOWN = """\
+## The file of known failures
+
+`gridvisor verify SITE --candidate FILE --known FILE`. It is a list; [read a
+report](../how-to/read-a-report.md#failures-that-are-known) says what can be excused.
+
+```yaml
+- probe: "client_runs[ui-voms-proxy-info]"
+  reason: the role 'ui' is to take Java 21
+  until: 2026-12-31
+```
+
+The keys of each:
+"""
+
 
 def page() -> str:
     """The text of site.schema.json."""
@@ -86,6 +133,17 @@ def reference() -> str:
         *("## The shipped roles\n", "\n".join(_shipped())),
     ]
     return "\n".join(parts) + "\n"
+
+
+def candidate() -> str:
+    """The text of candidate-file.md."""
+    file = CandidateFile.model_json_schema(by_alias=True)
+    parts = [
+        *(_CANDIDATE, "## Keys\n", _keys(file)),
+        *("### packages\n", _PACKAGES, _keys(file["$defs"]["PackageSource"])),
+        *(_KNOWN, _keys(Known.model_json_schema())),
+    ]
+    return "\n".join(parts).rstrip("\n") + "\n"
 
 
 def _keys(model: dict[str, Any]) -> str:
@@ -114,6 +172,8 @@ def _kind(one: dict[str, Any]) -> str:
         return "as below"
     if one.get("pattern") == SIZE_PATTERN:
         return "a size"
+    if one.get("format") == "date":
+        return "a date"
     match one["type"]:
         case "array":
             return f"a list{_of(one['items'])}"
@@ -177,3 +237,4 @@ def _wrapped(text: str) -> str:
 if __name__ == "__main__":
     Path(__file__).with_name("site.schema.json").write_text(page())
     Path(__file__).with_name("site-file.md").write_text(reference())
+    Path(__file__).with_name("candidate-file.md").write_text(candidate())
