@@ -197,7 +197,7 @@ def test_the_next_build_takes_away_what_a_killed_one_left(places: Places) -> Non
 
 def test_the_words_for_mmdebstrap() -> None:
     argv = build_argv(RECIPE, MIRROR, folder=Path("/c/it's"), debs=Path("/c/debs"))
-    assert argv[:5] == ("setpriv", "--pdeathsig", "TERM", "--", "mmdebstrap")
+    assert argv[:8] == ("setpriv", "--pdeathsig", "TERM", "--", "unshare", "--mount", "--", "mmdebstrap")
     assert argv[-3:] == (
         *("trixie", "/c/it's/tree"),
         "deb [signed-by=/keys/debian.gpg] http://mirror.example.org/debian trixie main",

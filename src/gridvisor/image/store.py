@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -197,7 +198,8 @@ def record_of(folder: Path) -> Image | None:
 
 def _used_bytes(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            total += path.lstat().st_blocks * 512
+    for root, _, names in os.walk(folder):  # passes over what goes meanwhile
+        for name in names:
+            with suppress(OSError):
+                total += Path(root, name).lstat().st_blocks * 512
     return total
