@@ -17,8 +17,8 @@ ARCHIVES = "/var/cache/apt/archives"
 def mmdebstrap(mirror: Mirror, *words: str) -> tuple[str, ...]:
     """A command of mmdebstrap that ends, with all that it started, when we are killed (setpriv(1)).
 
-    What it mounts in its tree, such as /proc and /sys, is mounted for it alone (unshare(1)): whoever removes what a killed
-    build has left, while that still ends, does not get into this machine's.
+    What it mounts in its tree, such as /proc and /sys, is mounted for it alone (unshare(1)): whoever removes what a
+    killed build has left, while that still ends, does not get into this machine's.
     """
     options = (f"--aptopt={option}" for option in mirror.apt_options)
     alone = ("setpriv", "--pdeathsig", "TERM", "--", "unshare", "--mount", "--")
