@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from gridvisor.core.parallel import each
+from gridvisor.core.parallel import aside, each
 
 
 def test_results_in_the_order_of_the_items() -> None:
@@ -46,3 +46,47 @@ def test_no_more_than_the_workers_at_once() -> None:
 
     each(range(8), work, workers=2)
     assert max(most) == 2
+
+
+def test_what_is_done_aside_is_waited_for() -> None:
+    may_end, done = threading.Event(), threading.Event()
+
+    def work() -> int:
+        assert may_end.wait(10)
+        done.set()
+        return 7
+
+    with aside(work) as result:
+        may_end.set()
+    assert done.is_set()
+    assert result.result() == 7
+
+
+def test_what_breaks_aside_is_raised_where_it_is_asked_for() -> None:
+    def work() -> None:
+        raise ValueError("no")
+
+    with aside(work) as result:
+        pass
+    with pytest.raises(ValueError, match="no"):
+        result.result()
+
+
+@pytest.mark.parametrize(("error", "is_waited_for"), [(ValueError, True), (KeyboardInterrupt, False)])
+def test_only_an_interrupt_does_not_wait(error: type[BaseException], is_waited_for: bool) -> None:
+    may_end, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        assert may_end.wait(10)
+        done.set()
+
+    def interrupted() -> None:
+        with aside(work):
+            if is_waited_for:
+                may_end.set()
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert done.is_set() == is_waited_for
+    may_end.set()

@@ -1,9 +1,11 @@
-"""Bounded fan-out over threads that waits for everyone and reports every failure."""
+"""Work in threads: a bounded fan-out that waits for everyone and reports every failure; one thing beside another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -31,3 +33,28 @@ def each(items: Iterable[T], work: Callable[[T], R], *, workers: int = 8) -> dic
     if bad:
         raise ExceptionGroup(f"{len(bad)} of {len(wanted)} failed", bad)
     return {item: good[item] for item in wanted}
+
+
+@contextmanager
+def aside(work: Callable[[], R]) -> Iterator[Future[R]]:
+    """Have `work` done beside the body, which may ask the future for its result.
+
+    In the end it is waited for, but not when the body was interrupted: the work ends with the process, so it must be
+    such that may be killed at any moment, with commands that end with us.
+    """
+    future: Future[R] = Future()
+
+    def do() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = threading.Thread(target=do, name="aside", daemon=True)  # which no end of a process waits for
+    thread.start()
+    try:
+        yield future
+    except Exception:
+        thread.join()
+        raise
+    thread.join()

@@ -132,7 +132,8 @@ class Resolver:
         )
 
     def _run(self, *argv: str, timeout_s: float, check: bool = True) -> Result:
-        command = Command(argv, {"APT_CONFIG": str(self._root / "apt.conf")})
+        # With setpriv(1) it ends when we are killed: run again at once, apt would meet its own lock.
+        command = Command(("setpriv", "--pdeathsig", "TERM", "--", *argv), {"APT_CONFIG": str(self._root / "apt.conf")})
         return self._target.run(command, timeout_s=timeout_s, check=check)
 
     def _lay_out(self) -> None:

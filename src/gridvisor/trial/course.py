@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -54,6 +55,7 @@ class Course:
     pristine: bool = False  # the trial's site is as its snapshot
     probes: Sequence[Path] = ()
     upgrade_s: float = UPGRADE_S
+    _noting: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         if (noted := self.folder / _RELEASE).exists():  # by an earlier run of this trial
@@ -109,8 +111,9 @@ class Course:
 
     def note(self, **facts: object) -> None:
         """Keep these facts of the trial."""
-        self.trial = replace(self.trial, **facts)  # type: ignore[arg-type]
-        self.keep(self.trial)
+        with self._noting:  # packages are frozen beside the probes
+            self.trial = replace(self.trial, **facts)  # type: ignore[arg-type]
+            self.keep(self.trial)
 
     @contextmanager
     def stage(self, stage: Stage, *, fault: Blame) -> Iterator[StageRun]:

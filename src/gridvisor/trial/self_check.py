@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.down import destroy
 from gridvisor.app.site.snapshot import list_snapshots, restore_snapshot, take_snapshot
 from gridvisor.app.site.up import up
+from gridvisor.core.parallel import aside
 from gridvisor.site.check import CANDIDATE_ROLES
 from gridvisor.trial.course import UP_S, Course
 from gridvisor.trial.facts import collect_facts, write_facts
@@ -26,9 +27,8 @@ def self_check(course: Course) -> None:
     with course.stage(Stage.SELF_CHECK, fault=Blame.INFRASTRUCTURE) as stage:
         with stage.step("site up"):
             deployment = _site_up(course)
-        with ThreadPoolExecutor(max_workers=1) as aside:
-            # apt works on the host, while the probes wait for guests.
-            frozen = aside.submit(course.freeze, deployment)
+        # apt works on the host, while the probes wait for guests.
+        with aside(partial(course.freeze, deployment)) as frozen:
             with stage.step("probes", deployment) as step:
                 step.probe(deployment, "not many_jobs_at_once")
             with stage.step("freeze packages"):
