@@ -52,6 +52,8 @@ def test_one_part_alone_needs_no_try() -> None:
         # The second comes of the same part, so it is not looked into.
         ({"first": "arc", "second": "arc"}, [("first", ("arc",), ("second",))]),
         ({"first": "arc", "second": "xrd"}, [("first", ("arc",), ()), ("second", ("xrd",), ())]),
+        ({"first": "arc", "job lost": "arc"}, [("first", ("arc",), ("job lost",))]),
+        ({"first": "arc", "job lost": "xrd"}, [("first", ("arc",), ()), ("job lost", ("xrd",), ())]),
         ({"first": "gone", "second": "xrd"}, [("first", (), ()), ("second", ("xrd",), ())]),  # it does not come again
     ],
 )
@@ -69,6 +71,11 @@ def test_findings_are_explained_by_the_part_that_was_found(
     course = Course(host, Model("kiam", tmp_path), candidate, tmp_path, trial, lambda _: None, release=release)
     monkeypatch.setattr(bisect, "known_to_host", lambda *_: None)
     monkeypatch.setattr(bisect._Search, "_with", lambda self, parts, *, boot: {part.name for part in parts})
+    monkeypatch.setattr(
+        bisect._Search,
+        "_problems",
+        lambda self, parts: frozenset(what for what, of in causes.items() if of in {part.name for part in parts}),
+    )
     monkeypatch.setattr(bisect._Search, "shows", lambda self, there: causes[self.finding.what] in there)
     assert [(one.probe, one.suspects, one.also) for one in bisect.find_guilty(course, course.trial.findings)] == named
 

@@ -174,15 +174,21 @@ class _Search:
         if not self._rest:
             return []
         every = [_Search(self.course, one) for one in others]
-        searches = [one for one in every if not one._kinds]
+        quiet = [one for one in every if not one._kinds]
+        busy = [one for one in every if one._kinds]
+        found: list[_Search] = []
         with self.course.host.bus.step("what is there without it", where="bisect"):
             try:
-                deployment = self._with(self._rest, boot=any(one.needs_boot for one in searches))
-                found = [one.finding for one in searches if deployment is None or one.shows(deployment)]
+                if quiet:
+                    deployment = self._with(self._rest, boot=any(one.needs_boot for one in quiet))
+                    found += [one for one in quiet if deployment is None or one.shows(deployment)]
+                if busy:
+                    problems = self._problems(self._rest)
+                    found += [one for one in busy if problems & one._kinds]
             except (GridvisorError, ExceptionGroup) as error:
                 self.course.host.bus.warn(str(error), where="bisect")
                 return list(others)
-        return found + [one.finding for one in every if one._kinds]
+        return [one.finding for one in found]
 
     @property
     def _kinds(self) -> frozenset[str]:
@@ -195,18 +201,21 @@ class _Search:
         return self.finding.step in (RESTART, ALL_UPGRADED) or self.finding.what.startswith(START)
 
     def _fails(self, parts: Sequence[Part]) -> bool:
-        if kinds := self._kinds:
-            self.course.pristine = False
-            with Load(at_baseline(self.course)) as load:
-                load.until_job_runs()
-                try:  # noqa: SIM105 (before Python 3.12 suppress takes no groups)
-                    self._apply(load.deployment, parts)
-                except* SystemSaidNo:  # a machine that does not come back: what that does to jobs is asked
-                    pass
-                problems = load.ended()
-            return any(problem.what in kinds for problem in problems)
+        if self._kinds:
+            return bool(self._problems(parts) & self._kinds)
         deployment = self._with(parts, boot=self.needs_boot)
         return deployment is None or self.shows(deployment)
+
+    def _problems(self, parts: Sequence[Part]) -> frozenset[str]:
+        """The kinds of problems of the site in use, while the baseline gets these parts."""
+        self.course.pristine = False
+        with Load(at_baseline(self.course)) as load:
+            load.until_job_runs()
+            try:  # noqa: SIM105 (before Python 3.12 suppress takes no groups)
+                self._apply(load.deployment, parts)
+            except* SystemSaidNo:  # a machine that does not come back: what that does to jobs is asked
+                pass
+            return frozenset(problem.what for problem in load.ended())
 
     def _with(self, parts: Sequence[Part], *, boot: bool) -> Deployment | None:
         """The baseline with these parts; None when the site says no to them."""
