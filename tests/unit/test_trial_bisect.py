@@ -77,7 +77,11 @@ def test_findings_are_explained_by_the_part_that_was_found(
         lambda self, parts: frozenset(what for what, of in causes.items() if of in {part.name for part in parts}),
     )
     monkeypatch.setattr(bisect._Search, "shows", lambda self, there: causes[self.finding.what] in there)
-    assert [(one.probe, one.suspects, one.also) for one in bisect.find_guilty(course, course.trial.findings)] == named
+    guilty = bisect.find_guilty(course, course.trial.findings)
+    assert [(one.probe, one.suspects, one.also) for one in guilty] == named
+    # Suspects and rest are tried twice, and nothing else is.
+    assert all(one.runs.count(run) <= 2 for one in guilty for run in one.runs)
+    assert all(sum(one.runs.count(run) == 2 for run in set(one.runs)) <= 2 for one in guilty)
 
 
 def test_jobs_are_asked_also_when_the_machine_does_not_come_back(

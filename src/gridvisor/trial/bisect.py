@@ -127,7 +127,7 @@ class _Search:
             try:
                 # Most often one part is at fault, and what was found tells which.
                 alone = everything[:1]
-                suspects = alone if self.fails(alone) else smallest(everything, self.fails)
+                suspects = alone if self.fails(alone) else smallest(everything, self._failed)
                 answers = self._asked(suspects)
                 if not any(answers):
                     return Guilty(what, (), 0.0, (*self.runs, "it did not come about again"))
@@ -147,6 +147,11 @@ class _Search:
         self.runs.append(f"{'fails' if failed else 'is fine'} with {names}")
         self._answers.setdefault(frozenset(parts), []).append(failed)
         return failed
+
+    def _failed(self, parts: Sequence[Part]) -> bool:
+        """As `fails`, by what came of these parts when that was tried before."""
+        answers = self._answers.get(frozenset(parts))
+        return answers[-1] if answers else self.fails(parts)
 
     def _asked(self, parts: Sequence[Part]) -> list[bool]:
         """What came of these parts each time, which is at least _REPEATS times."""
