@@ -147,6 +147,10 @@ WRONG = {
             "3:57: two users would be called 'ann'",
         ],
     ),
+    "a VO of which another one's name begins": (
+        "vos: [ops, ops-test]\nmachines: {ui: }",
+        ["2:7: members of 'ops' would have the files of 'ops-test' too: the storage element goes by a path's begin"],
+    ),
     "a key twice": ("machines:\n  ui:\n  ui: {vcpus: 2}", ["4:3: 'ui' is given twice"]),
     "alias": ("machines:\n  ui: &x {vcpus: 1}\n  ce: *x", ["3:7: YAML's anchors and aliases are not read here"]),
     "merge key": ("machines:\n  ui: {<<: {vcpus: 1}}", ["3:8: YAML's merge keys are not read here"]),

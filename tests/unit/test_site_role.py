@@ -59,6 +59,12 @@ def test_a_later_folder_adds_its_tree_and_its_preparation(tmp_path: Path) -> Non
     assert role.memory_mib == find_roles((SHIPPED,))["ce"].memory_mib
 
 
+def test_a_folder_with_nothing_but_a_preparation_counts(tmp_path: Path) -> None:
+    (tmp_path / "ce").mkdir()
+    (tmp_path / "ce/prepare.sh").write_text("true\n")
+    assert find_roles((SHIPPED, tmp_path))["ce"].prepare == (SHIPPED / "ce/prepare.sh", tmp_path / "ce/prepare.sh")
+
+
 def test_a_new_role_needs_little(tmp_path: Path) -> None:
     write(tmp_path / "empty", {"role.yaml": ""})
     write(tmp_path / "tree-only", {"tree/etc/motd": "hello\n"})

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from gridvisor.app.site.job import Job
-from gridvisor.trial.load import AGAIN, FAILED, LOST, OUTPUT, STUCK, UNASKED, judge, would_run_soon
+from gridvisor.core.errors import SystemSaidNo
+from gridvisor.trial import load as load_module
+from gridvisor.trial.load import AGAIN, FAILED, LOST, OUTPUT, REFUSED, STUCK, UNASKED, Load, judge, would_run_soon
 
 ID = "https://ce.grid.test:443/arex/rest/1.0/jobs/1"
 
@@ -43,3 +49,79 @@ def test_each_way_to_go_wrong_has_its_name(job: Job, output: str, what: str | No
 )
 def test_no_job_is_submitted_that_waits_for_more_than_one(jobs: int, slots: int, since_s: float, soon: bool) -> None:
     assert would_run_soon(jobs, slots, since_s) == soon
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """A load on a site with a worker node and no storage, whose thread is not begun yet."""
+    deployment: Any = SimpleNamespace(of_role=lambda role: [SimpleNamespace(vcpus=1)] if role == "wn" else [])
+    found = Load(deployment)
+    found._account, found._folder, found._slots = SimpleNamespace(), "/tmp/x", 1  # type: ignore[assignment]
+    found._thread = threading.Thread(target=found._work, daemon=True)
+    monkeypatch.setattr(load_module, "fetch", lambda *_: {})
+    monkeypatch.setattr(load_module, "explained", lambda _, jobs: jobs)
+    monkeypatch.setattr(load_module, "MAY_REFUSE_S", 0.5)
+    return found
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_what_is_refused_until_the_end_is_told(load: Load, monkeypatch: pytest.MonkeyPatch, more: bool) -> None:
+    refused = threading.Event()
+
+    def refuse(*_: object) -> None:
+        refused.set()
+        raise SystemSaidNo("no")
+
+    monkeypatch.setattr(load_module, "submit", refuse)
+    assert load._thread is not None
+    load._thread.start()
+    assert refused.wait(10)
+    if more:  # of what is refused when the site is in use for the last time, too
+        assert {problem.what for problem in load.ended()} == {REFUSED}
+    else:
+        assert load.ended(more=False) == ()
+
+
+def test_a_last_job_is_submitted_with_all_machines_upgraded(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, ...]] = []
+    first = threading.Event()
+
+    def submit(_: object, __: str, wish: Any) -> list[str]:
+        sent.append(tuple(wish.command[-2:]))
+        first.set()
+        return [str(len(sent))]
+
+    monkeypatch.setattr(load_module, "submit", submit)
+    monkeypatch.setattr(load_module, "look", lambda _, ids: tuple(Job(one, "Finished", 0) for one in ids))
+    assert load._thread is not None
+    load._thread.start()
+    assert first.wait(10)
+    load.ended()
+    assert sent == [("job-1", "25"), ("job-2", "1")]
+
+
+def test_a_computing_element_that_does_not_answer_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    unreached = Job(ID, "Unknown", error="ERROR: Failed to establish connection: TLS")
+    looks = [(unreached,), (Job(ID, "Running"),), (Job(ID, "Finished", 0),)]
+    monkeypatch.setattr(load_module, "look", lambda *_: looks.pop(0))
+    monkeypatch.setattr(load_module, "wait_until", asked_until_it_is_so)
+    account: Any = None
+    assert [job.state for job in load_module._followed(account, [ID])] == ["Finished"]
+
+
+def test_one_that_does_not_answer_at_all_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    unreached = Job(ID, "Unknown", error="ERROR: Failed to establish connection: TLS")
+    monkeypatch.setattr(load_module, "look", lambda *_: (unreached,))
+    monkeypatch.setattr(load_module, "UNREACHED_S", 0.0)
+    account: Any = None
+    assert load_module._followed(account, [ID]) == (unreached,)
+
+
+def asked_until_it_is_so(_: str, check: Any, *__: object, **___: object) -> None:
+    """As wait_until, without the waiting."""
+    while True:
+        try:
+            check()
+        except load_module.NotYet:
+            continue
+        return

@@ -127,7 +127,7 @@ def _made(kernels: Path, choice: Choice | None) -> KernelPack | None:
 
 def _make(kernels: Path, choice: Choice, apt: Apt, target: Target) -> KernelPack:
     """Make the pack beside its place and move it there whole. The caller holds the lock."""
-    for left_by_a_killed_run in kernels.glob(".making-*"):
+    for left_by_a_killed_run in kernels.glob(".making-[0-9a-f]*"):
         remove_left(left_by_a_killed_run)
     debs = {name: apt.download(choice.suite, name) for name in PACKAGES}
     work = kernels / f".making-{choice.id}"

@@ -58,7 +58,7 @@ class DomainFolders:
         except FileExistsError as error:
             raise Refused(f"A domain '{name}' exists already.", hint="gridvisor domain list") from error
         lock = (folder / "lock").open("wb")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # nobody has it for longer than a look takes
         return folder, lock
 
     def remove(self, name: str) -> None:

@@ -140,7 +140,7 @@ def submitted(account: Account, *, many: bool) -> Iterator[JobBatch]:
         finally:
             if long := batch.ids.get(_LONG):
                 account.run(
-                    script('arckill --keep "$@"; arcclean --force "$@"', *long), timeout_s=_CLIENT_S, check=False
+                    script('arckill --keep "$@" || :; arcclean --force "$@"', *long), timeout_s=_CLIENT_S, check=False
                 )
             for url in filter(None, (batch.data_in, batch.data_out)):
                 server, _, path = url.removeprefix("root://").partition("//")

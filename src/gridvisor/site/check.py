@@ -77,6 +77,11 @@ def _check_people(document: Document[Site]) -> Iterator[Problem]:
     for index, vo in enumerate(site.vos):
         if vo in site.vos[:index]:
             yield document.problem(f"the VO '{vo}' is named twice", "vos", index)
+        elif longer := next((other for other in site.vos if other.startswith(vo) and other != vo), None):
+            text = (
+                f"members of '{vo}' would have the files of '{longer}' too: the storage element goes by a path's begin"
+            )
+            yield document.problem(text, "vos", index, hint="name VOs so that none begins with another's name")
     names = [user.name for user in site.users]
     for index, user in enumerate(site.users):
         if user.name in names[:index]:

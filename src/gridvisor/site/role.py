@@ -108,7 +108,7 @@ def find_roles(roots: Sequence[Path]) -> dict[str, Role]:
     folders: dict[str, list[Path]] = {}
     for root in roots:
         for folder in sorted(root.iterdir()) if root.is_dir() else ():
-            if (folder / ROLE_FILE).is_file() or (folder / _TREE).is_dir():
+            if any((folder / part).exists() for part in (ROLE_FILE, _TREE, _PREPARE)):
                 folders.setdefault(folder.name, []).append(folder)
     return {name: load_role(name, found) for name, found in folders.items()}
 

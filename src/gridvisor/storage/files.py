@@ -111,7 +111,8 @@ class FilePool:
         with self._work() as work:
             if folder.exists():
                 raise Refused(f"A volume '{self._group}/{name}' exists already.", hint="gridvisor volume list")
-            (work / name / "data").mkdir(parents=True)
+            (work / name).mkdir(mode=0o700)  # what is in a guest's memory and disks is not for everybody here
+            (work / name / "data").mkdir()
             if backing is None:
                 _make_sparse(work / name / "data" / "disk", size_bytes)
             if label is not None:
@@ -135,6 +136,7 @@ class FilePool:
             for left in root.glob(f"{_WORK}*"):
                 remove_left(left)
             self._folder.mkdir(parents=True, exist_ok=True)
+            root.chmod(0o700)
             with tempfile.TemporaryDirectory(dir=root, prefix=_WORK) as work:
                 yield Path(work)
 

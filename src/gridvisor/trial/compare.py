@@ -26,7 +26,8 @@ _NOISE = {
     "port": {"* 127.0.0.1:some": "chosen anew at each start", "* [[]::1]:some": "chosen anew at each start"},
 }
 _WORTH = {"unit": 60, "port": 50, "user": 40, "file": 20, "package": 10}
-_SECRET = re.compile(r"(key|\.key|key\.pem|shadow-?|secret[^/]*|\.keytab)$")
+_SECRET = re.compile(r"(key|key\.pem|shadow-?|secrets?|\.keytab|\.p12|htpasswd)(\.(bak|old|orig|dpkg-\w+))?$")
+_PUBLIC = re.compile(r"^/etc/(apt/|unbound/root\.key$)")  # keys that verify what others have signed
 _EVERYWHERE = re.compile(r" (\*|0\.0\.0\.0|\[::\]):(?!some)")
 
 
@@ -81,7 +82,7 @@ def _weighed(change: Change) -> Change:
 
 def _opened(change: Change) -> bool:
     """True for a file with a secret that all may read now, and could not before."""
-    if change.kind != "file" or not change.after or not _SECRET.search(change.what):
+    if change.kind != "file" or not change.after or not _SECRET.search(change.what) or _PUBLIC.search(change.what):
         return False
     return _others_read(change.after) and not (change.before and _others_read(change.before))
 

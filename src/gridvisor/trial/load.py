@@ -21,6 +21,7 @@ EVERY_S = 40.0  # each costs the computing element, whose one processor is upgra
 SLEEPS_S = 25  # with what is around it nearly EVERY_S: at most moments a job is in the batch system
 MAY_REFUSE_S = 90.0  # a service that restarts refuses; one that goes on refusing is broken
 ENDS_S = 180.0
+UNREACHED_S = 20.0  # a computing element that does not answer for a moment is not gone
 _CLIENT_S = 60.0
 # What may be wrong with a site in use, as problems name it.
 REFUSED, STUCK, LOST, AGAIN, OUTPUT, FAILED = (
@@ -33,9 +34,11 @@ FILES = frozenset({NOT_STORED, OTHER, GONE})
 
 _NOT_REACHED = "Failed to establish connection"  # of arcstat 7.0; of a job that is gone it says something else
 # Counts in the job's own folder how often it was begun: a job that is run again finds the line of the first time.
-_JOB = f'echo begun >>begun; sleep {SLEEPS_S}; echo "$1 $(wc -l <begun) $(date +%s)"'
-_TRANSFER = """\
-cd "$1" && printf '%s\\n' "$3" >"$2" && xrdcp --silent --force "$2" "$4" && xrdcp --silent "$4" - """
+_JOB = 'echo begun >>begun; sleep "$2"; echo "$1 $(wc -l <begun) $(date +%s)"'
+_NOT_UPLOADED = 9
+_UPLOAD = f"""\
+{{ cd "$1" && printf '%s\\n' "$3" >"$2" && xrdcp --silent --force "$2" "$4"; }} || exit {_NOT_UPLOADED}
+xrdcp --silent "$4" - """
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Load:
     _refused: int = 0
     _began_s: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _abandoned: threading.Event = field(default_factory=threading.Event)
     _next: threading.Event = field(default_factory=threading.Event)
     _stack: ExitStack = field(default_factory=ExitStack)
     _thread: threading.Thread | None = None
@@ -94,6 +98,7 @@ class Load:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._abandoned.set()
         self._stop.set()
         if kind is not None and not issubclass(kind, Exception):
             return  # whoever interrupts us does not wait for a client
@@ -123,8 +128,13 @@ class Load:
         with suppress(GridvisorError):
             wait_until("no job runs", check, Deadline.after(ENDS_S), every_s=1)
 
-    def ended(self) -> tuple[Problem, ...]:
-        """Submit no more, wait for the jobs that are under way, and say what has gone wrong."""
+    def ended(self, *, more: bool = True) -> tuple[Problem, ...]:
+        """Submit a last short job, store a last file, wait for jobs that are under way, and say what has gone wrong.
+
+        Without `more`, nothing is submitted or stored any more: the site was found broken already.
+        """
+        if not more:
+            self._abandoned.set()
         self._end()
         if self._jobs:
             try:
@@ -154,22 +164,29 @@ class Load:
 
     def _work(self) -> None:
         number = 0
-        while not self._stop.is_set():
+        is_last = False
+        while not is_last:
             number += 1
             next_s = time.monotonic() + EVERY_S
+            is_last = self._stop.is_set()
+            if self._abandoned.is_set():
+                return
             try:
-                if would_run_soon(len(self._jobs), self._slots, time.monotonic() - self._began_s):
-                    self._submit(f"job-{number}")
+                if is_last and self._slots:
+                    self._submit(f"job-{number}", sleeps_s=1)
+                elif would_run_soon(len(self._jobs), self._slots, time.monotonic() - self._began_s):
+                    self._submit(f"job-{number}", sleeps_s=SLEEPS_S)
                 if self.deployment.of_role("se"):
                     self._store(f"file-{number}")
             except Exception as error:  # whatever it is, the upgrade goes on, and it is told of
                 self._problems.append(Problem("the load was broken off", self._step, repr(error), ours=True))
                 return
-            self._next.wait(max(0.0, next_s - time.monotonic()))
-            self._next.clear()
+            if not is_last:
+                self._next.wait(max(0.0, next_s - time.monotonic()))
+                self._next.clear()
 
-    def _submit(self, word: str) -> None:
-        wish = JobWish(("sh", "-c", _JOB, "sh", word))
+    def _submit(self, word: str, *, sleeps_s: int) -> None:
+        wish = JobWish(("sh", "-c", _JOB, "sh", word, str(sleeps_s)))
         step = self._step
         for _ in self._tries(REFUSED, step):
             try:
@@ -185,17 +202,19 @@ class Load:
         [se, *_] = self.deployment.of_role("se")
         url = f"root://{se.fqdn}:1094//{self._account.user.vo}/{self._folder.rpartition('/')[2]}-{name}"
         content, step = f"{name} of {self._folder}", self._step
-        transfer = script(f"{_TRANSFER}\n", self._folder, name, content, url)
+        transfer = script(f"{_UPLOAD}\n", self._folder, name, content, url)
         for _ in self._tries(NOT_STORED, step):
             try:
                 done = self._account.run(transfer, timeout_s=_CLIENT_S, check=False)
             except TimedOut as error:  # xrdcp waits for a server that restarts, now and then for minutes
                 self._last = error.message
                 continue
+            if done.status != _NOT_UPLOADED:  # it was taken, so it must be there, and is not stored once more
+                self._files[url] = content
+                transfer = Command.of("xrdcp", "--silent", url, "-")
             if done.status:
                 self._last = (done.stderr or done.stdout).strip()
                 continue
-            self._files[url] = content
             if done.stdout.strip() != content:
                 text = f"{url} was stored as {content!r} and read as {done.stdout.strip()!r}."
                 self._problems.append(Problem(OTHER, step, text))
@@ -212,7 +231,7 @@ class Load:
                 text = f"For {MAY_REFUSE_S:.0f} s. It said last:\n{self._last}"
                 self._problems.append(Problem(what, step, text))
                 return
-            if self._stop.wait(1.0):
+            if self._abandoned.wait(1.0):
                 return
 
     def _judge_jobs(self) -> None:
@@ -266,12 +285,21 @@ def judge(word: str, job: Job, output: str) -> tuple[str, str] | None:
 
 
 def _followed(account: Account, ids: list[str]) -> tuple[Job, ...]:
-    """The jobs once all have ended; as they are, after ENDS_S."""
+    """The jobs once all have ended; as they are after ENDS_S, or when they cannot be asked for during UNREACHED_S."""
+    jobs: tuple[Job, ...] = ()
+    reached_s = time.monotonic()
 
     def check() -> None:
-        if not {job.state for job in look(account, ids)} <= ENDED | {"Unknown"}:
+        nonlocal jobs, reached_s
+        jobs = look(account, ids)
+        now_s = time.monotonic()
+        if not any(_NOT_REACHED in job.error for job in jobs):
+            reached_s = now_s
+        elif now_s - reached_s < UNREACHED_S:
+            raise NotYet
+        if not {job.state for job in jobs} <= ENDED | {"Unknown"}:
             raise NotYet
 
     with suppress(TimedOut):
         wait_until("jobs have not ended", check, Deadline.after(ENDS_S), every_s=2)
-    return look(account, ids)
+    return jobs

@@ -132,7 +132,10 @@ def _jobs(account: Account, folder: str) -> tuple[Measure, ...]:
     submissions: list[float] = []
     for _ in range(_ROUNDS):
         start_s = time.monotonic()
-        [job_id] = submit(account, folder, JobWish(("true",)))
+        try:
+            [job_id] = submit(account, folder, JobWish(("true",)))
+        except TimedOut as error:  # the worst of slow-downs
+            raise SystemSaidNo(error.message, hint=error.hint) from error
         submissions.append(time.monotonic() - start_s)
         began[job_id] = start_s
     took: dict[str, float] = {}
@@ -161,7 +164,11 @@ def _transfers(account: Account, folder: str) -> tuple[Measure, ...]:
     [se, *_] = account.deployment.of_role("se")
     server, path = f"root://{se.fqdn}:1094", f"/{account.user.vo}/{folder.rpartition('/')[2]}"
     words = (folder, server, path, str(_FILE_MIB), str(_ROUNDS))
-    done = account.run(script(_TRANSFERS, *words), timeout_s=_CLIENT_S, check=False)
+    try:
+        done = account.run(script(_TRANSFERS, *words), timeout_s=_CLIENT_S, check=False)
+    except TimedOut as error:
+        text = f"{_ROUNDS} files of {_FILE_MIB} MiB are not copied to {server} and back in {_CLIENT_S:.0f} s."
+        raise SystemSaidNo(text) from error
     if done.status:
         raise SystemSaidNo(f"A file of {_FILE_MIB} MiB cannot be copied to {server} and back: {done.stderr.strip()}")
     ways = zip(*(map(int, line.split()) for line in done.stdout.splitlines()), strict=True)

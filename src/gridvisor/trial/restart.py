@@ -18,9 +18,10 @@ def restart(deployment: Deployment) -> None:
     """Power all machines off in good order and boot them together, as the baseline was; then their services answer.
 
     Not each for itself: a machine would wait for another one's shutdown, and its services would seem slow.
-    Raises SystemSaidNo for a machine that does not come back, or whose services do not.
+    Raises SystemSaidNo for a machine that does not power off or come back, or whose services do not.
     """
-    down(deployment, timeout_s=_DOWN_S)
+    if ended := down(deployment, timeout_s=_DOWN_S * deployment.host.pace().times):
+        raise SystemSaidNo(f"Did not power off in {_DOWN_S:.0f} s, and was ended: {', '.join(ended)}.")
     try:
         up(deployment, lambda _: None, timeout_s=_UP_S)
     except (GridvisorError, ExceptionGroup) as error:

@@ -60,9 +60,9 @@ def upgrade(course: Course) -> None:
                     load.step(machine.name)
                     deployment = _machine(course, stage, deployment, machine.name)
             except StageEnded:
-                _tell_load(stage, load)
+                _tell_load(stage, load, more=False)
                 raise
-            _tell_load(stage, load)
+            _tell_load(stage, load, more=True)
         with stage.step(RESTART, deployment):
             restart(deployment)
         with stage.step(ALL_UPGRADED, deployment) as step:
@@ -120,10 +120,10 @@ def require_installable(course: Course, stage: StageRun, deployment: Deployment)
         raise SystemSaidNo("The candidate cannot be installed.\n" + "\n".join(refused))
 
 
-def _tell_load(stage: StageRun, load: Load) -> None:
-    """What became of the jobs and files of the meantime."""
+def _tell_load(stage: StageRun, load: Load, *, more: bool) -> None:
+    """What became of the jobs and files of the meantime, and `more` of each with all machines upgraded."""
     with stage.step("jobs and files of the meantime") as step:
-        for problem in load.ended():
+        for problem in load.ended(more=more):
             blame = Blame.INFRASTRUCTURE if problem.ours else None
             stage.find(problem.step, problem.what, problem.text, blame=blame)
         step.say(load.summary)

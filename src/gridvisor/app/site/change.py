@@ -33,7 +33,8 @@ def change_files(
     """
     changed = changed_files(have, want)
     new = [entry for entry in entries if entry.path in changed]
-    gone = [path for path in changed if path not in want]
+    # Folders stay: what else is in them is not ours.
+    gone = [path for path in changed if path not in want and not have[path].endswith(" /")]
     command = script("\n".join(_script(machine.role, changed, gone)), stdin=identity_bytes(new))
     deployment.ssh(machine).run(command, timeout_s=_TIMEOUT_S)
     return changed

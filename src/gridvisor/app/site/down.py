@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 
 from gridvisor.app.host import require_root
 from gridvisor.app.site.deployment import Deployment
@@ -10,23 +11,25 @@ from gridvisor.app.site.guest import site_volumes
 from gridvisor.app.site.order import waves
 from gridvisor.app.site.still import clear_left
 from gridvisor.app.wait import wait_until_gone
-from gridvisor.core.deadline import Deadline
-from gridvisor.core.errors import TimedOut
-from gridvisor.monitor.protocol import DomainRow, State, VolumeUse
+from gridvisor.core.errors import Refused, TimedOut
+from gridvisor.monitor.protocol import NoSuchDomain, State, VolumeUse
 from gridvisor.storage.snapshots import SnapshotStore
 
 
-def down(deployment: Deployment, *, timeout_s: float) -> None:
-    """Ask all machines to power off, and end those that have not after `timeout_s`; volumes and keys stay."""
+def down(deployment: Deployment, *, timeout_s: float) -> tuple[str, ...]:
+    """Ask all machines to power off, those first that others need to the last; volumes and keys stay.
+
+    Those that have not after `timeout_s`, each from when it was asked, are ended: gives back their names.
+    """
     require_root()
+    ended: list[str] = []
     with deployment.held():
-        deadline = Deadline.after(timeout_s)
         with deployment.host.bus.step("power off", where=deployment.site.site):
             for names in waves(deployment.machines):
-                rows = [row for name, row in deployment.rows().items() if name in names]
-                _power_off(deployment, rows, deadline.left_s)
-            _power_off(deployment, list(deployment.rows().values()), deadline.left_s)
+                ended += _power_off(deployment, [name for name in deployment.rows() if name in names], timeout_s)
+            ended += _power_off(deployment, list(deployment.rows()), timeout_s)
         deployment.network.remove_if_idle(lambda: bool(deployment.rows()))
+    return tuple(ended)
 
 
 def destroy(deployment: Deployment, *, keep_data: bool) -> None:
@@ -40,7 +43,8 @@ def destroy(deployment: Deployment, *, keep_data: bool) -> None:
         bus, where = deployment.host.bus, deployment.site.site
         with bus.step("end machines", where=where):
             for row in deployment.rows().values():
-                deployment.host.monitor.destroy(row.name)
+                with suppress(NoSuchDomain):
+                    deployment.host.monitor.destroy(row.name)
             for machine in deployment.machines:
                 deployment.host.monitor.forget(deployment.domain_name(machine))
         with bus.step("remove volumes", where=where):
@@ -70,18 +74,29 @@ def data_volumes(deployment: Deployment) -> tuple[str, ...]:
     )
 
 
-def _power_off(deployment: Deployment, rows: list[DomainRow], timeout_s: float) -> None:
+def _power_off(deployment: Deployment, names: list[str], timeout_s: float) -> list[str]:
+    """Power these machines off; gives back the names of those that had to be ended."""
     monitor = deployment.host.monitor
-    live = [row.name for row in rows if row.state is State.RUNNING]
-    for row in rows:
-        if row.state is State.RUNNING:
-            monitor.shutdown(row.name)
-        else:
-            monitor.destroy(row.name)
+    rows = {name: row for name, row in deployment.rows().items() if name in names}
+    live = [row.name for row in rows.values() if row.state is State.RUNNING]
+    for row in rows.values():
+        try:
+            if row.state is State.RUNNING:
+                monitor.shutdown(row.name)
+            else:
+                monitor.destroy(row.name)
+        except NoSuchDomain:
+            pass  # it has ended meanwhile
+        except Refused as error:  # such as of one that hangs: it is ended below
+            deployment.host.bus.warn(error.message)
+    ended = []
     try:
         wait_until_gone(deployment.host, live, timeout_s=timeout_s)
     except TimedOut as error:
         deployment.host.bus.warn(f"{error.message}; ended as if the power failed")
-        for row in deployment.rows().values():
+        for name, row in deployment.rows().items():
             if row.name in live:
-                monitor.destroy(row.name)
+                with suppress(NoSuchDomain):
+                    monitor.destroy(row.name)
+                    ended.append(name)
+    return ended

@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.status import site_status
@@ -87,13 +87,19 @@ def _from_inside(machine: Machine, deployment: Deployment) -> Iterator[tuple[str
     with tempfile.NamedTemporaryFile() as file:
         remote = "/run/gridvisor-logs.tar"
         ssh = deployment.ssh(machine)
-        ssh.run(script(f"umask 077\n({_COLLECT}) >{remote}"), timeout_s=_TIMEOUT_S)
-        ssh.get(remote, Path(file.name), timeout_s=_TIMEOUT_S)
-        ssh.run(script(f"rm -f {remote}"), timeout_s=_TIMEOUT_S)
-        with tarfile.open(file.name) as inside:
+        try:
+            ssh.run(script(f"umask 077\n({_COLLECT}) >{remote}"), timeout_s=_TIMEOUT_S)
+            ssh.get(remote, Path(file.name), timeout_s=_TIMEOUT_S)
+        finally:
+            ssh.run(script(f"rm -f {remote}"), timeout_s=_TIMEOUT_S, check=False)
+        # What a guest sends is not trusted: it is not unpacked by its own word, nor put where that says.
+        with tarfile.open(file.name, "r:") as inside:
             for member in inside:
-                if member.isreg() and (data := inside.extractfile(member)) is not None:
-                    yield member.name.removeprefix("./"), data.read()
+                name = PurePosixPath(member.name.removeprefix("./"))
+                if not member.isreg() or name.is_absolute() or ".." in name.parts:
+                    continue
+                if (data := inside.extractfile(member)) is not None:
+                    yield str(name), data.read()
 
 
 def _status(deployment: Deployment) -> str:

@@ -1,7 +1,7 @@
 # Freezes all that is written to a disk here, until stdin ends or $1 seconds have passed. $2: whose disk this is, which is
 # noted on it: the file is in no image and in no identity, so that another machine's disk is known by it.
 # Nothing but what is in memory already may be needed in between: reading is allowed, writing waits.
-set -u
+set +e -u # also when one cannot be thawed, the others are
 frozen=''
 thaw() {
     for one in $frozen; do fsfreeze --unfreeze "$one" 2>/dev/null; done

@@ -158,8 +158,9 @@ class Keeper:
         here = Path.cwd()
         logs = Path(self.launch["logs"])
         logs.mkdir(parents=True, exist_ok=True)
-        for old in sorted(logs.glob("*.console.log"), key=lambda log: log.stat().st_mtime)[:-LOGS_KEPT]:
-            old.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another keeper clears them as well
+            for old in sorted(logs.glob("*.console.log"), key=lambda log: log.stat().st_mtime)[:-LOGS_KEPT]:
+                old.unlink(missing_ok=True)
         if self.state["ended"] == "crashed" and self.commit_fd is None:
             shutil.copyfile("console.log", logs / f"{here.name}-{self.launch['id']}.console.log")
             self.tell(status="crashed", crashed_s=time.time())
@@ -178,11 +179,12 @@ class Keeper:
         except OSError:  # EIO: the guest has closed its side; serve() sees the end
             time.sleep(0.01)
             return
-        os.write(self.log_fd, data)
-        if os.fstat(self.log_fd).st_size > CONSOLE_LOG_BYTES:
-            Path("console.log").replace("console.log.1")
-            os.close(self.log_fd)
-            self.log_fd = self.open_log()
+        with suppress(OSError):  # a full disk: the guest goes on, and what it says is lost
+            os.write(self.log_fd, data)
+            if os.fstat(self.log_fd).st_size > CONSOLE_LOG_BYTES:
+                log_fd = self.open_log(new=True)
+                os.close(self.log_fd)
+                self.log_fd = log_fd
         for client in list(self.clients):
             try:
                 client.send(data)
@@ -190,7 +192,9 @@ class Keeper:
                 if not isinstance(error, BlockingIOError):  # a slow client misses bytes; a gone one is let go
                     self.drop(client)
 
-    def open_log(self) -> int:
+    def open_log(self, *, new: bool = False) -> int:
+        if new:
+            Path("console.log").replace("console.log.1")
         return os.open("console.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def drain(self) -> None:
@@ -219,6 +223,8 @@ class Keeper:
                 os.write(self.master_fd, data)
 
     def drop(self, client: socket.socket) -> None:
+        if client not in self.clients:  # it was let go by what the guest said, before its own event
+            return
         self.clients.remove(client)
         self.selector.unregister(client)
         client.close()

@@ -9,6 +9,7 @@ from gridvisor.app.site.account import Account
 from gridvisor.app.site.deployment import Deployment, address_of
 from gridvisor.probe.reach import reached
 from gridvisor.run.command import Command
+from gridvisor.site.machine import Machine
 
 pytestmark = pytest.mark.role("ui")
 
@@ -41,8 +42,8 @@ def test_proxy_made(account: Account) -> None:
     assert 11.9 * 3600 < int(shown.stdout) <= 12 * 3600
 
 
-def test_farm_out_of_reach(guest: Host, deployment: Deployment) -> None:
-    """The user interface reaches no worker node: neither its ssh, nor Slurm's daemon, nor its exporter."""
+def test_farm_out_of_reach(guest: Host, machine: Machine, deployment: Deployment) -> None:
+    """Through the gateway the user interface reaches no worker node: neither ssh, nor Slurm's daemon, nor exporter."""
     ports = {"ssh": 22, "slurmd": 6818, "exporter": 9100}
     wanted = {
         f"{machine.name}:{name}": (address_of(machine), port)
@@ -51,4 +52,14 @@ def test_farm_out_of_reach(guest: Host, deployment: Deployment) -> None:
     }
     if not wanted:
         pytest.skip("the site has no worker nodes")
-    assert reached(guest, wanted) == set()
+    [gateway, *_] = deployment.of_role("ce")
+    network = deployment.of_role("wn")[0].interfaces[0].network
+    if network in {card.network for card in machine.interfaces}:
+        pytest.skip("the user interface is in the network of the worker nodes")
+    # Without a route it would not even come to the gateway.
+    farm = str(deployment.site.networks[network])
+    guest.check_output("ip route replace %s via %s", farm, str(address_of(gateway)))
+    try:
+        assert reached(guest, wanted) == set()
+    finally:
+        guest.run("ip route del %s", farm)
