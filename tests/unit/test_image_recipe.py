@@ -46,6 +46,7 @@ def test_the_id_does_not_depend_on_umask_and_times(recipe: Recipe) -> None:
         {"steps": ("false\n",)},
         {"steps": ("true\n", "true\n")},
         {"size_mib": 4096},
+        {"packages": ("bash", "sed")},  # though it came with the others before
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -90,9 +90,13 @@ def recipe_id(recipe: Recipe) -> str:
 
 
 def content_id(recipe: Recipe, resolved: Sequence[PackageVersion]) -> str:
-    """Hex digits that are the same if and only if everything that goes into the image is the same."""
+    """Hex digits that are the same if and only if everything that goes into the image is the same.
+
+    That is also which packages were asked for and did not only come with others: apt keeps it. So images of two recipes
+    are never the same.
+    """
     packages = sorted(f"{one.name}={one.version}:{one.architecture}" for one in resolved)
-    return _id({**_what(recipe), "packages": packages})
+    return _id({**_what(recipe), "packages": packages, "asked": sorted(recipe.packages)})
 
 
 def _what(recipe: Recipe) -> dict[str, object]:
