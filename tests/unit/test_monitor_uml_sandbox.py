@@ -45,12 +45,14 @@ def test_a_guest_sees_its_own_files_and_nothing_else() -> None:
     for asked in ("--unshare-user", "--unshare-pid", "--die-with-parent", "--clearenv"):
         assert asked in argv
     assert argv[argv.index("--cap-drop") + 1] == "ALL"
+    assert "--unshare-net" not in argv  # it would not have its card
 
 
 def test_a_guest_without_a_card_cannot_open_a_tap() -> None:
     argv = words(Guest(Domain("vm1"), (ROOT,)))
     assert "/dev/net/tun" not in argv
     assert argv[0] == "bwrap"
+    assert "--unshare-net" in argv
 
 
 def test_the_kernel_is_told_its_disks_in_order() -> None:

@@ -38,6 +38,8 @@ def _bubblewrap(guest: Guest, pack: KernelPack, folder: Path) -> list[str]:
     argv += ["--ro-bind", str(pack.initramfs), "/boot/initramfs"]
     if guest.nics:
         argv += ["--dev-bind", "/dev/net/tun", "/dev/net/tun"]
+    elif not guest.namespace:  # without a card it has no business in this machine's network
+        argv.append("--unshare-net")
     for index, volume in enumerate(guest.volumes):
         if volume.backing is None:
             argv += ["--bind" if volume.writable else "--ro-bind", str(volume.path), _disk(index)]
