@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
@@ -29,6 +30,20 @@ def test_all_are_waited_for_and_all_failures_told() -> None:
     assert sorted(ended) == [0, 2]
     told = {(str(e), *e.__notes__) for e in caught.value.exceptions}
     assert told == {("odd 1", "while working on 1"), ("odd 3", "while working on 3")}
+
+
+def test_an_interrupt_halts_what_is_under_way_and_begins_nothing_else() -> None:
+    halt, begun, both = threading.Event(), [], threading.Barrier(2)
+
+    def work(n: int) -> None:
+        begun.append(n)
+        if both.wait(10) == 0:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        assert halt.wait(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        each(range(5), work, workers=2, halt=halt)
+    assert sorted(begun) == [0, 1]
 
 
 def test_no_more_than_the_workers_at_once() -> None:

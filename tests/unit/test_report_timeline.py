@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridvisor.core.printable import printable
 from gridvisor.probe.outcome import Outcome, ProbeResult
 from gridvisor.report.matrix import matrix_of
 from gridvisor.report.measures import number, pairs_of, percent
 from gridvisor.report.timeline import WIDTH, Look, timeline_of
-from gridvisor.report.words import duration, printable
+from gridvisor.report.words import duration
 from gridvisor.trial.model import Blame, Finding, LoadJob, Measure, Stage, StageResult, Step, Trial, Weight
 from sample_trial import not_ready, ready
 

@@ -14,6 +14,7 @@ import typer
 from gridvisor import __version__
 from gridvisor.cli import doctor, domain, host, image, kernel, report, site, snapshot, verify, volume
 from gridvisor.core.errors import ExitCode, GridvisorError
+from gridvisor.core.printable import printable
 
 app = typer.Typer(
     name="gridvisor",
@@ -89,7 +90,7 @@ def _told(error: Exception) -> int:
     told = [one for one in foreseen if one]
     label = "error: " if "NO_COLOR" in os.environ else typer.style("error: ", fg="red", bold=True)
     for one in told:
-        typer.echo(label + one.message, err=True)
+        typer.echo(label + printable(one.message), err=True)  # which may be a guest's words
         if one.hint:
             typer.echo(f"hint: {one.hint}", err=True)
     return max(one.exit_code for one in told)

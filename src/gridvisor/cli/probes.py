@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 import typer
 
+from gridvisor.core.printable import printable
 from gridvisor.core.units import counted
 from gridvisor.probe.outcome import Outcome, ProbeResult
 
@@ -45,7 +46,7 @@ class ProbeLines:
         typer.echo(f"  {mark} {result.probe:<34} {note}")
         if result.outcome in (Outcome.FAILED, Outcome.ERROR):
             typer.echo(f"      {result.title}")
-            for line in result.why.splitlines()[:_LINES]:
+            for line in printable(result.why).splitlines()[:_LINES]:
                 typer.echo(f"      | {line}")
 
     def summary(self, found: Sequence[ProbeResult]) -> str:

@@ -13,6 +13,7 @@ from gridvisor.cli.context import Output, open_host, places
 from gridvisor.cli.site import OutputOption
 from gridvisor.cli.table import columns
 from gridvisor.core.errors import Refused
+from gridvisor.core.printable import printable
 
 if TYPE_CHECKING:
     from gridvisor.trial.model import Trial
@@ -64,7 +65,7 @@ def list_(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List the trials, newest first."""
-    from gridvisor.report.words import headline, moment, printable, took
+    from gridvisor.report.words import headline, moment, took
 
     store = _store()
     found = store.list(site)

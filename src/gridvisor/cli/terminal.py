@@ -8,6 +8,7 @@ import sys
 from typing import TextIO
 
 from gridvisor.core.events import Event, Kind
+from gridvisor.core.printable import printable
 
 _MARKS = {Kind.DONE: ("✓", "32"), Kind.FAILED: ("✗", "31"), Kind.WARNING: ("!", "33"), Kind.NOTE: ("·", "2")}
 _SHOWN_AFTER_S = 0.02  # a step that took less did nothing worth a line
@@ -23,7 +24,7 @@ class Terminal:
         self._running: list[str] = []
 
     def __call__(self, event: Event) -> None:
-        text = f"{event.where}: {event.step}" if event.where else event.step
+        text = printable(f"{event.where}: {event.step}" if event.where else event.step)
         if event.kind is Kind.STARTED:
             self._running.append(text)
         elif text in self._running and event.seconds is not None:

@@ -12,10 +12,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each(items: Iterable[T], work: Callable[[T], R], *, workers: int = 8) -> dict[T, R]:
+def each(
+    items: Iterable[T], work: Callable[[T], R], *, workers: int = 8, halt: threading.Event | None = None
+) -> dict[T, R]:
     """The result of `work` for every item, once all have ended.
 
-    Raises an ExceptionGroup of all failures, each with a note that names its item.
+    Raises an ExceptionGroup of all failures, each with a note that names its item. An interrupt begins with no other
+    item, and sets `halt`, by which work that is under way may know that it is to end.
     """
     wanted = list(items)
     if not wanted:
@@ -23,13 +26,19 @@ def each(items: Iterable[T], work: Callable[[T], R], *, workers: int = 8) -> dic
     good: dict[T, R] = {}
     bad: list[Exception] = []
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        futures = {pool.submit(work, item): item for item in wanted}
-        for future in as_completed(futures):
-            try:
-                good[futures[future]] = future.result()
-            except Exception as error:
-                error.add_note(f"while working on {futures[future]}")
-                bad.append(error)
+        try:
+            futures = {pool.submit(work, item): item for item in wanted}
+            for future in as_completed(futures):
+                try:
+                    good[futures[future]] = future.result()
+                except Exception as error:
+                    error.add_note(f"while working on {futures[future]}")
+                    bad.append(error)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if halt is not None:
+                halt.set()
+            raise
     if bad:
         raise ExceptionGroup(f"{len(bad)} of {len(wanted)} failed", bad)
     return {item: good[item] for item in wanted}

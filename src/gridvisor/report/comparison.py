@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gridvisor.core.printable import printable
 from gridvisor.probe.outcome import Outcome
 from gridvisor.report.matrix import worst
 from gridvisor.report.measures import Pair, number, pairs_of, percent
-from gridvisor.report.words import headline, moment, printable, took
+from gridvisor.report.words import headline, moment, took
 from gridvisor.trial.model import Trial
 
 _ABSENT = "-"

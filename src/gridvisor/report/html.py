@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined, Template
 
+from gridvisor.core.printable import printable
 from gridvisor.core.units import counted
 from gridvisor.probe.outcome import Outcome, ProbeResult
 from gridvisor.report.matrix import matrix_of
 from gridvisor.report.measures import is_quick, number, pairs_of, percent
 from gridvisor.report.timeline import Look, timeline_of
-from gridvisor.report.words import duration, headline, missing, moment, printable, sentence, sums, took
+from gridvisor.report.words import duration, headline, missing, moment, sentence, sums, took
 from gridvisor.trial.model import Change, Finding, Stage, Trial, Verdict, Weight
 from gridvisor.trial.seal import LOCK, NAMESPACE, SIGNATURE, SIGNER, SIGNERS
 from gridvisor.trial.site import trial_name

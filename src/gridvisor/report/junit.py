@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
+from gridvisor.core.printable import printable
 from gridvisor.probe.outcome import Outcome, ProbeResult
-from gridvisor.report.words import printable
 from gridvisor.trial.model import Blame, Finding, StageResult, Step, Trial, Weight
 from gridvisor.trial.verdict import gaps
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gridvisor.core.printable import printable
 from gridvisor.core.units import counted
-from gridvisor.report.words import duration, headline, missing, moment, printable, sentence, sums, took
+from gridvisor.report.words import duration, headline, missing, moment, sentence, sums, took
 from gridvisor.trial.model import Finding, Trial, Weight
 
 _MOST = 12  # findings; the page has all

@@ -1,8 +1,7 @@
-"""Words that all reports have in common: the verdict as a sentence, times, and text that harms no reader."""
+"""Words that all reports have in common: the verdict as a sentence, and times."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 
@@ -10,19 +9,12 @@ from gridvisor.core.units import counted
 from gridvisor.trial.model import Trial, Verdict, Weight
 from gridvisor.trial.verdict import against, gaps, in_the_way, left_out
 
-# All that XML 1.0 does not take, and what a terminal would obey: guests say what they like.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _SENTENCES = {
     Verdict.READY: "Nothing speaks against it: production may have it.",
     Verdict.REMARKS: "Production may have it; read the remarks first.",
     Verdict.NOT_READY: "Production must not have it.",
     Verdict.NONE: "Nothing can be said of it: something else was at fault, or it was not tried to the end.",
 }
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal would obey and XML would refuse; lines and tabs stay."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def headline(trial: Trial) -> str:

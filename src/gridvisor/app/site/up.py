@@ -126,7 +126,7 @@ def up(
             try:
                 order = needed_first(deployment.machines).index
                 mine = sorted((step for step in steps if step.machine), key=lambda step: order(step.name))
-                each(mine, work.carry_out, workers=pace.at_once)
+                each(mine, work.carry_out, workers=pace.at_once, halt=work.failed)
             except ExceptionGroup as group:
                 raise causes(group) from None
             each([step for step in steps if not step.machine], work.remove, workers=_LOOKS)
