@@ -74,7 +74,9 @@ def test_findings_are_explained_by_the_part_that_was_found(
     monkeypatch.setattr(
         bisect._Search,
         "_problems",
-        lambda self, parts: frozenset(what for what, of in causes.items() if of in {part.name for part in parts}),
+        lambda self, parts, *, more: frozenset(
+            what for what, of in causes.items() if of in {part.name for part in parts}
+        ),
     )
     monkeypatch.setattr(bisect._Search, "shows", lambda self, there: causes[self.finding.what] in there)
     guilty = bisect.find_guilty(course, course.trial.findings)
@@ -105,7 +107,7 @@ def test_jobs_are_asked_also_when_the_machine_does_not_come_back(
         def until_job_runs(self) -> None:
             pass
 
-        def ended(self) -> list[SimpleNamespace]:
+        def ended(self, *, more: bool) -> list[SimpleNamespace]:
             return [SimpleNamespace(what="jobs cannot be asked for")] if "arc" in has else []
 
     def apply(_: object, __: object, parts: Sequence[Part]) -> None:

@@ -12,7 +12,7 @@ from gridvisor.app.site.deployment import Deployment
 from gridvisor.core.errors import GridvisorError, SystemSaidNo
 from gridvisor.trial.compare import risks
 from gridvisor.trial.course import BAD, Course, ask, leaves
-from gridvisor.trial.load import FILES, JOBS, Load
+from gridvisor.trial.load import FILES, JOBS, NOT_STORED, REFUSED, Load
 from gridvisor.trial.measure import MEASURES, START, at_rest, in_use, slower
 from gridvisor.trial.model import Blame, Finding, Guilty, Stage, Trial
 from gridvisor.trial.restart import RESTART, restart
@@ -188,7 +188,7 @@ class _Search:
                     deployment = self._with(self._rest, boot=any(one.needs_boot for one in quiet))
                     found += [one for one in quiet if deployment is None or one.shows(deployment)]
                 if busy:
-                    problems = self._problems(self._rest)
+                    problems = self._problems(self._rest, more=any(one._is_refusal for one in busy))
                     found += [one for one in busy if problems & one._kinds]
             except (GridvisorError, ExceptionGroup) as error:
                 self.course.host.bus.warn(str(error), where="bisect")
@@ -207,12 +207,17 @@ class _Search:
 
     def _fails(self, parts: Sequence[Part]) -> bool:
         if self._kinds:
-            return bool(self._problems(parts) & self._kinds)
+            return bool(self._problems(parts, more=self._is_refusal) & self._kinds)
         deployment = self._with(parts, boot=self.needs_boot)
         return deployment is None or self.shows(deployment)
 
-    def _problems(self, parts: Sequence[Part]) -> frozenset[str]:
-        """The kinds of problems of the site in use, while the baseline gets these parts."""
+    @property
+    def _is_refusal(self) -> bool:
+        """Whether the finding comes only when the site is asked for more, again and again."""
+        return self.finding.what in (REFUSED, NOT_STORED)
+
+    def _problems(self, parts: Sequence[Part], *, more: bool) -> frozenset[str]:
+        """The kinds of problems of the site in use, while the baseline gets these parts; see Load.ended for `more`."""
         self.course.pristine = False
         with Load(at_baseline(self.course)) as load:
             load.until_job_runs()
@@ -220,7 +225,7 @@ class _Search:
                 self._apply(load.deployment, parts)
             except* SystemSaidNo:  # a machine that does not come back: what that does to jobs is asked
                 pass
-            return frozenset(problem.what for problem in load.ended())
+            return frozenset(problem.what for problem in load.ended(more=more))
 
     def _with(self, parts: Sequence[Part], *, boot: bool) -> Deployment | None:
         """The baseline with these parts; None when the site says no to them."""
