@@ -8,13 +8,10 @@ from pathlib import Path
 
 from gridvisor.app.host import Host
 from gridvisor.core.errors import Refused
-from gridvisor.core.places import Places
 from gridvisor.image.build import build_image
 from gridvisor.image.recipe import Recipe, debian_13
-from gridvisor.image.store import Image, ImageStore
+from gridvisor.image.store import Image
 from gridvisor.package.mirror import mirror_of_this_machine
-from gridvisor.storage.files import FilePool, groups
-from gridvisor.storage.snapshots import images_of_snapshots
 
 BASE = "debian-13"
 
@@ -79,17 +76,3 @@ def own_recipe(
         steps=(*base.steps, *scripts),
         size_mib=size_mib or base.size_mib,
     )
-
-
-def images_in_use(places: Places) -> frozenset[str]:
-    """The ids of the images that volumes are copies of, those in snapshots too; they must stay as they are."""
-    volumes = [volume for group in groups(places) for volume in FilePool(places, group).list()]
-    images = {volume.backing for volume in volumes if volume.backing is not None} | images_of_snapshots(places)
-    return frozenset(image.parent.name for image in images)
-
-
-def remove_images(store: ImageStore, places: Places, names: Sequence[str]) -> None:
-    """Remove the images of these names or ids. Raises Refused for one that volumes are copies of."""
-    used = images_in_use(places)
-    for image in [store.find(name) for name in names]:
-        store.remove(image, in_use=used)

@@ -74,7 +74,7 @@ def build(
 @app.command("list", epilog="Example: gridvisor image list")
 def list_(output: OutputOption = Output.TEXT) -> None:
     """List the images that are there."""
-    from gridvisor.app.image import images_in_use
+    from gridvisor.app.image_use import images_in_use
 
     images = open_host().images.list()
     if output is Output.JSON:
@@ -115,7 +115,7 @@ def show(name: Name, output: OutputOption = Output.TEXT) -> None:
 @app.command(epilog="Example: gridvisor image rm site-se")
 def rm(names: Annotated[list[str], typer.Argument(help="Names or ids.", autocompletion=_names)]) -> None:
     """Remove images that no volume is a copy of."""
-    from gridvisor.app.image import remove_images
+    from gridvisor.app.image_use import remove_images
 
     remove_images(open_host().images, places(), names)
 
@@ -127,7 +127,7 @@ def gc() -> None:
     That is: images that nobody uses and that have a newer one of the same name, packages, lists and frozen releases
     that nobody has asked for in a month, and what killed builds left.
     """
-    from gridvisor.app.image import images_in_use
+    from gridvisor.app.image_use import images_in_use
     from gridvisor.release.freeze import clear_old
 
     freed = open_host().images.gc(images_in_use(places()))

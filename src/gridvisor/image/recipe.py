@@ -84,6 +84,11 @@ def extended(
     )
 
 
+def image_name(suite: str, role: str) -> str:
+    """What the image of a role's machines is called, such as 'trixie-ce'."""
+    return f"{suite}-{role}"
+
+
 def recipe_id(recipe: Recipe) -> str:
     """Hex digits that are the same if and only if the recipe is, whatever versions a mirror has at the time."""
     return _id({**_what(recipe), "packages": sorted(recipe.packages)})

@@ -75,9 +75,8 @@ def deployed(host: Host, site: Site, machines: tuple[Machine, ...], monitor: str
     """The site where its machines run, as seen from `host`: where it was brought up before, else on the `monitor` of
     that URI, else where its file says. Raises Refused when these are not the same."""
     wanted = monitor or site.monitor
-    try:
-        kept = (host.places.state / "sites" / site.site / _MONITOR).read_text().strip()
-    except FileNotFoundError:
+    kept = monitor_of(host.places, site.site)
+    if kept is None:
         return Deployment(host_at(host, wanted), site, machines)
     if wanted not in ("auto", kept):
         raise Refused(
@@ -86,15 +85,21 @@ def deployed(host: Host, site: Site, machines: tuple[Machine, ...], monitor: str
     return Deployment(host_at(host, kept), site, machines)
 
 
+def monitor_of(places: Places, name: str) -> str | None:
+    """The URI of the monitor that the known site runs on; None where it was never brought up."""
+    try:
+        return (places.state / "sites" / name / _MONITOR).read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
 def forget_sites(places: Places, monitor: str) -> None:
     """Forget the sites on the monitor of that URI, which is about to go with all that is in it."""
     for name in site_names(places):
-        folder = places.state / "sites" / name
-        kept = folder / _MONITOR
-        if kept.exists() and kept.read_text().strip() == monitor:
+        if monitor_of(places, name) == monitor:
             SnapshotStore(places, name).remove_all()
             forget_network(places, network_name(name))
-            shutil.rmtree(folder)
+            shutil.rmtree(places.state / "sites" / name)
 
 
 def load_site_of(folder: Path) -> tuple[Site, tuple[Machine, ...]]:

@@ -24,7 +24,7 @@ from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
 from gridvisor.core.parallel import each
 from gridvisor.identity.tarball import write_identity
-from gridvisor.image.recipe import Recipe, extended, recipe_id
+from gridvisor.image.recipe import Recipe, extended, image_name, recipe_id
 from gridvisor.image.store import Image
 from gridvisor.kernel.pack import Pack
 from gridvisor.monitor.protocol import State, VolumeUse
@@ -45,7 +45,7 @@ class Recipes:
         """The recipe of the machine's image. The role's tree is not in it: that belongs to each machine's identity."""
         role, suite = machine.role, self.deployment.site.release
         return extended(
-            f"{suite}-{role.name}",
+            image_name(suite, role.name),
             suite,
             packages=role.packages,
             steps=[path.read_text() for path in role.prepare],
