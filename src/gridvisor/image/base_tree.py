@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -36,9 +37,14 @@ def base_tree(recipe: Recipe, *, store: ImageStore, apt: Apt, mirror: Mirror, ta
             work.unlink(missing_ok=True)
             fetched = store.bases / f"{archive.stem}.debs"
             fetched.mkdir(exist_ok=True)
+            tree = archive.with_suffix(".tree")
+            # mmdebstrap clears it itself, unless it was killed.
+            shutil.rmtree(tree, ignore_errors=True)
+            tree.mkdir()
             with bus.step("install base", where=base.name):
                 argv = base_argv(base, mirror, archive=work, debs=store.debs, fetched=fetched)
-                target.run(Command(argv, {"TMPDIR": str(store.bases)}), timeout_s=TIMEOUT_S)
+                target.run(Command(argv, {"TMPDIR": str(tree)}), timeout_s=TIMEOUT_S)
+            shutil.rmtree(tree, ignore_errors=True)
             share_files(fetched, store.debs)
             work.replace(archive)
             for old in store.bases.glob(f"{recipe.suite}-*.tar"):  # of packages that the suite has no more
