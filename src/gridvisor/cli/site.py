@@ -270,7 +270,7 @@ def logs(
 def down(
     site: SiteArgument = None,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", help="After it, machines are ended.")
+        float, typer.Option("--timeout", metavar="SECONDS", help="A machine is ended that long after it was asked.")
     ] = 60,
 ) -> None:
     """Power a site off; `up` goes on from there.

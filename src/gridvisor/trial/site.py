@@ -111,6 +111,7 @@ def known_to_host(host: Host, name: str) -> Deployment | None:
         return None
     if not (folder / _OF_TRIAL).exists():
         raise Refused(
-            f"The site '{name}' is not a trial's, and a trial's would have its name.", hint="name it otherwise"
+            f"The site '{name}' is not a trial's, and a trial's would have its name.",
+            hint=f"gridvisor destroy {name}, or give the site that is tried another name",
         )
     return open_deployment(host, name)

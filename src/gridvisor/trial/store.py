@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -28,11 +28,9 @@ class TrialStore:
     def __init__(self, places: Places) -> None:
         self._root = places.state / "trials"
 
-    @contextmanager
-    def alone(self, site: str) -> Iterator[bool]:
+    def alone(self, site: str) -> AbstractContextManager[bool]:
         """Hold trials of the site to one at a time; False when another one runs."""
-        with try_locked(self._root / f"{site}.lock") as alone:
-            yield alone
+        return try_locked(self._root / f"{site}.lock")
 
     def begin(self, site: str, candidate: str, summary: str = "", *, wanted: Sequence[Stage] = tuple(Stage)) -> Trial:
         """A new trial, kept already. No other has its id, of whatever site, also when two begin in one second."""
