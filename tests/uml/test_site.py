@@ -77,11 +77,17 @@ def status(home: Home, *, code: int = 0) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in json.loads(done.stdout)["machines"]}
 
 
-def probes(home: Home, expression: str, *, code: int = 0) -> dict[str, str]:
-    """Outcomes of the probes that `expression` selects, by their names."""
+def asked(home: Home, expression: str, *, code: int = 0) -> list[dict[str, str]]:
+    """What `check` tells of the probes that `expression` selects."""
     done = home.run("check", "--live", "-o", "json", "-k", expression, timeout_s=LIVE_S)
     assert done.returncode == code, done.stdout + done.stderr
-    return {one["probe"]: one["outcome"] for one in json.loads(done.stdout)["probes"]}
+    told: list[dict[str, str]] = json.loads(done.stdout)["probes"]
+    return told
+
+
+def probes(home: Home, expression: str, *, code: int = 0) -> dict[str, str]:
+    """Outcomes of the probes that `expression` selects, by their names."""
+    return {one["probe"]: one["outcome"] for one in asked(home, expression, code=code)}
 
 
 def test_second_up_has_nothing_to_do(shared_home: Home, site: Path) -> None:
@@ -144,13 +150,15 @@ def test_stopped_service_turns_exactly_its_probes_red(
 ) -> None:
     shared_home.ok("ssh", stopped_on, "--", "systemctl", "stop", unit)
     try:
-        outcomes = probes(shared_home, QUICK, code=1)
+        told = asked(shared_home, QUICK, code=1)
+        journal = shared_home.ok("ssh", stopped_on, "--", "journalctl --no-hostname --no-pager --lines 80")
     finally:
         shared_home.ok("ssh", stopped_on, "--", "systemctl", "start", unit)
         shared_home.ok("up", site)
-    found = {name for name, outcome in outcomes.items() if outcome == "failed"}
-    assert found - CHANCE == {f"services_active[{stopped_on}]", *RED[stopped_on, unit]} - CHANCE
-    assert set(outcomes.values()) <= {"passed", "failed", "blocked"}
+    red = {one["probe"]: one["why"] for one in told if one["outcome"] == "failed"}
+    expected = {f"services_active[{stopped_on}]", *RED[stopped_on, unit]}
+    assert red.keys() - CHANCE == expected - CHANCE, f"{json.dumps(red, indent=2)}\n{journal}"
+    assert {one["outcome"] for one in told} <= {"passed", "failed", "blocked"}
 
     def well_again() -> bool | str:
         # Each time: a ping that began before the mend may end after it, and takes a node down again.
