@@ -183,7 +183,7 @@ def booting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment
         guest = Booting(*said)
         rows = {"mon": DomainRow("a.mon", 1, 128, 1, State.RUNNING, cpu_s=0, since_s=0)} if there else {}
         monkeypatch.setattr(Deployment, "ssh", lambda *_, **__: guest)
-        monkeypatch.setattr(Deployment, "rows", lambda _: rows)
+        monkeypatch.setattr(Deployment, "rows", lambda _: dict(rows))
 
     return deployment, say
 
@@ -209,3 +209,16 @@ def test_the_wait_for_a_login_ends_when_the_guest_does_or_another_has_failed_or_
     say(Unreachable("no sshd"), there=False)
     with pytest.raises(SystemSaidNo, match="ended"):
         wait_for_login(machine, deployment, Deadline.after(30))
+
+
+def test_threads_that_wait_share_a_look_and_a_machine_made_since_then_is_looked_at_anew(
+    booting: tuple[Deployment, Callable[..., None]],
+) -> None:
+    deployment, say = booting
+    say(None, there=False)
+    assert deployment.rows_lately(60) == {}
+    say(None)
+    assert deployment.rows_lately(60) == {}
+    assert list(deployment.rows_lately(0)) == ["mon"]
+    deployment.rows_lately(60).clear()
+    wait_for_login(deployment.machines[0], deployment, Deadline.after(30))

@@ -148,7 +148,7 @@ def _watch(
     )
     with process:
         try:
-            yield process, _lines(process, _LOOK_S * deployment.host.pace().times)
+            yield process, _lines(process, _look_s(deployment))
         finally:
             process.kill()
 
@@ -169,13 +169,20 @@ def _lines(process: subprocess.Popen[bytes], look_s: float) -> Iterator[str | No
 
 
 def _require_alive(machine: Machine, deployment: Deployment) -> None:
-    row = deployment.rows().get(machine.name)
+    lately = deployment.rows_lately(_look_s(deployment)).get(machine.name)
+    if lately is not None and lately.state is not State.CRASHED:
+        return
+    row = deployment.rows().get(machine.name)  # it may have been made since that look
     if row is not None and row.state is not State.CRASHED:
         return
     said = "its console log is gone"
     if row is not None:
         said = last_words(deployment.host.monitor.console_log(row.name).decode(errors="replace"))
     raise SystemSaidNo(f"The machine '{machine.name}' {'crashed' if row else 'ended'}. It said last:\n{said}")
+
+
+def _look_s(deployment: Deployment) -> float:
+    return _LOOK_S * deployment.host.pace().times
 
 
 def _hint(machine: Machine, deployment: Deployment) -> str:
