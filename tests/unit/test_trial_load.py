@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,6 +99,35 @@ def test_a_last_job_is_submitted_with_all_machines_upgraded(load: Load, monkeypa
     assert first.wait(10)
     load.ended()
     assert sent == [("job-1", "25"), ("job-2", "1")]
+
+
+def test_after_a_rest_jobs_are_others_and_all_are_told(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    begun = threading.Semaphore(0)
+
+    def submit(_: object, __: str, wish: Any) -> list[str]:
+        sent.append(wish.command[-2])
+        begun.release()
+        return [str(len(sent))]
+
+    account = SimpleNamespace(require_proxy=lambda: None)
+    monkeypatch.setattr(load_module, "submit", submit)
+    monkeypatch.setattr(load_module, "look", lambda _, ids: tuple(Job(one, "Finished", 0) for one in ids))
+    monkeypatch.setattr(load_module, "Account", SimpleNamespace(of=lambda _: account))
+    monkeypatch.setattr(load_module, "work_folder", lambda _: nullcontext("/tmp/x"))
+    load.deployment.of_role = lambda role: [SimpleNamespace(vcpus=1)] if role != "se" else []  # type: ignore[method-assign]
+    load.begin()
+    assert begun.acquire(timeout=10)
+    load.rest()
+    assert load.resting
+    assert [job.name for job in load.jobs] == sent == ["job-1", "job-2"]  # with the last one, which is short
+    load.begin()
+    assert not load.resting
+    for _ in range(2):
+        assert begun.acquire(timeout=10)
+    load.ended()
+    assert [job.name for job in load.jobs] == sent == ["job-1", "job-2", "job-3", "job-4"]
+    assert load.summary == "4 jobs and 0 files meanwhile"
 
 
 def test_a_computing_element_that_does_not_answer_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,16 +67,18 @@ class Load:
     """A context, in whose time a job is submitted and a file stored every EVERY_S seconds, and whenever a step begins.
     It is silent. No job is submitted that would wait for more than one other: in the end all are waited for.
 
-    What the site refuses is tried again, for MAY_REFUSE_S at most: a client does so as well.
+    What the site refuses is tried again, for MAY_REFUSE_S at most: a client does so as well. It can `rest` for a while.
     """
 
     deployment: Deployment
+    resting: bool = False
     _step: str = "begin"
     _told: list[LoadJob] = field(default_factory=list)
     _jobs: list[_Sent] = field(default_factory=list)
     _files: dict[str, str] = field(default_factory=dict)
     _problems: list[Problem] = field(default_factory=list)
     _refused: int = 0
+    _number: int = 0
     _began_s: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
     _abandoned: threading.Event = field(default_factory=threading.Event)
@@ -86,15 +88,7 @@ class Load:
     _last: str = ""
 
     def __enter__(self) -> Load:
-        if not (self.deployment.of_role("ui") and self.deployment.of_role("ce")):
-            return self
-        account = Account.of(self.deployment)
-        account.require_proxy()
-        self._slots = sum(node.vcpus for node in self.deployment.of_role("wn"))
-        folder = self._stack.enter_context(work_folder(account))
-        self._account, self._folder = account, folder
-        self._thread = threading.Thread(target=self._work, name="load", daemon=True)
-        self._thread.start()
+        self.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
@@ -108,6 +102,28 @@ class Load:
                 server, _, name = url.removeprefix("root://").partition("//")
                 remove = Command.of("xrdfs", f"root://{server}", "rm", f"/{name}")
                 self._account.run(remove, timeout_s=_CLIENT_S, check=False)
+            self._stack.close()
+
+    def begin(self) -> None:
+        """Begin, or go on after a `rest`; nothing on a site without a user interface and a computing element."""
+        self.resting = False
+        if not (self.deployment.of_role("ui") and self.deployment.of_role("ce")):
+            return
+        account = Account.of(self.deployment)
+        account.require_proxy()
+        self._slots = sum(node.vcpus for node in self.deployment.of_role("wn"))
+        folder = self._stack.enter_context(work_folder(account))
+        self._account, self._folder = account, folder
+        self._stop.clear()
+        self._began_s = time.monotonic()
+        self._thread = threading.Thread(target=self._work, name="load", daemon=True)
+        self._thread.start()
+
+    def rest(self) -> None:
+        """Wait for what is under way and judge it: a machine is about to be made anew, and jobs would end with it."""
+        self.resting = True
+        self._settle()
+        with suppress(GridvisorError):
             self._stack.close()
 
     def step(self, name: str) -> None:
@@ -135,14 +151,7 @@ class Load:
         """
         if not more:
             self._abandoned.set()
-        self._end()
-        if self._jobs:
-            try:
-                self._judge_jobs()
-            except GridvisorError as error:
-                ours = not isinstance(error, SystemSaidNo)
-                self._problems.append(Problem(UNASKED, self._step, error.message, ours))
-        self._judge_files()
+        self._settle()
         return tuple(self._problems)
 
     @property
@@ -154,7 +163,18 @@ class Load:
     def summary(self) -> str:
         """What was done, such as '12 jobs, 12 files; refused 3 times'."""
         refused = f"; refused {counted(self._refused, 'time')}" if self._refused else ""
-        return f"{counted(len(self._jobs), 'job')} and {counted(len(self._files), 'file')} meanwhile{refused}"
+        jobs = len(self._told) + len(self._jobs)
+        return f"{counted(jobs, 'job')} and {counted(len(self._files), 'file')} meanwhile{refused}"
+
+    def _settle(self) -> None:
+        self._end()
+        if self._jobs:
+            try:
+                self._judge_jobs()
+            except GridvisorError as error:
+                ours = not isinstance(error, SystemSaidNo)
+                self._problems.append(Problem(UNASKED, self._step, error.message, ours))
+        self._judge_files()
 
     def _end(self) -> None:
         self._stop.set()
@@ -163,21 +183,20 @@ class Load:
             self._thread.join()
 
     def _work(self) -> None:
-        number = 0
         is_last = False
         while not is_last:
-            number += 1
+            self._number += 1
             next_s = time.monotonic() + EVERY_S
             is_last = self._stop.is_set()
             if self._abandoned.is_set():
                 return
             try:
                 if is_last and self._slots:
-                    self._submit(f"job-{number}", sleeps_s=1)
+                    self._submit(f"job-{self._number}", sleeps_s=1)
                 elif would_run_soon(len(self._jobs), self._slots, time.monotonic() - self._began_s):
-                    self._submit(f"job-{number}", sleeps_s=SLEEPS_S)
+                    self._submit(f"job-{self._number}", sleeps_s=SLEEPS_S)
                 if self.deployment.of_role("se"):
-                    self._store(f"file-{number}")
+                    self._store(f"file-{self._number}")
             except Exception as error:  # whatever it is, the upgrade goes on, and it is told of
                 self._problems.append(Problem("the load was broken off", self._step, repr(error), ours=True))
                 return
@@ -248,6 +267,7 @@ class Load:
             if problem:
                 text = f"{sent.id}, submitted during '{sent.step}': {problem[1]}"
                 self._problems.append(Problem(problem[0], sent.step, text))
+        self._jobs.clear()
 
     def _judge_files(self) -> None:
         for url, content in self._files.items():

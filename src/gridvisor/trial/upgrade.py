@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.plan import Act
+from gridvisor.app.site.plan import Act, Step
 from gridvisor.app.site.ready import wait_until_ready
 from gridvisor.app.site.up import up
 from gridvisor.app.site.upgrade import Upgraded, installed, upgrade_machine
@@ -58,7 +58,7 @@ def upgrade(course: Course) -> None:
                     if not packages_for(machine, course) and not _has_files(machine, course.candidate.roles):
                         continue
                     load.step(machine.name)
-                    deployment = _machine(course, stage, deployment, machine.name)
+                    deployment = _machine(course, stage, deployment, machine.name, load)
             except StageEnded:
                 _tell_load(stage, load, more=False)
                 raise
@@ -160,13 +160,16 @@ def after(name: str) -> str:
     return " and ".join((EACH, *(f"(not {probe} or {probe}[{name}])" for probe in _OF_ITSELF)))
 
 
-def _machine(course: Course, stage: StageRun, deployment: Deployment, name: str) -> Deployment:
+def _machine(course: Course, stage: StageRun, deployment: Deployment, name: str, load: Load) -> Deployment:
     with stage.step(name, deployment) as step:
         began_s = time.monotonic()
         machine = deployment.machine(name)
         # Noted first: a machine that is upgraded by half is to be brought back as well.
         write_whole(had_file(course, machine), json.dumps(installed(machine, deployment)))
-        deployment, done = apply_candidate(course, deployment, name, roles=course.candidate.roles)
+        deployment, done = apply_candidate(course, deployment, name, roles=course.candidate.roles, before_new=load.rest)
+        if load.resting:
+            step.say("made anew, with no job under way")
+            load.begin()
         if done is not None:
             course.keep_file(f"evidence/apt-{name}.txt", done.log)
             step.say(f"{counted(len(done.changed), 'package')} changed")
@@ -183,9 +186,11 @@ def apply_candidate(
     *,
     roles: Path | None,
     only: Collection[str] | None = None,
+    before_new: Callable[[], None] = lambda: None,
 ) -> tuple[Deployment, Upgraded | None]:
     """Give the machine the candidate's packages (those of `only`), then files of `roles`; on return it is ready.
 
+    `before_new` is called when the machine is about to be made anew, since the candidate has another recipe for it.
     Gives back the site as it is then, and what apt has done, if it was asked to do anything.
     """
     machine, done = deployment.machine(name), None
@@ -196,15 +201,24 @@ def apply_candidate(
         deployment = with_candidate_roles(deployment, roles, (machine.role.name,))
         machine = deployment.machine(name)
         try:
-            steps = up(deployment, lambda _: None, timeout_s=READY_S, only={name})
+            steps = up(
+                deployment,
+                lambda steps: before_new() if _makes_anew(steps) else None,
+                timeout_s=READY_S,
+                only={name},
+            )
         except* (CommandFailed, TimedOut) as failed:  # what the files are for does not take them
             raise SystemSaidNo("\n".join(map(str, leaves(failed)))) from failed
-        if done is not None and any(step.act is Act.REPLACE for step in steps):
+        if done is not None and _makes_anew(steps):
             # Of another recipe, so its disk was made anew, with the baseline's packages.
             done = _upgraded(course, deployment, machine, wanted)
     if wanted or _has_files(machine, roles):
         require_ready(machine, deployment)
     return deployment, done
+
+
+def _makes_anew(steps: Sequence[Step]) -> bool:
+    return any(step.act is Act.REPLACE for step in steps)
 
 
 def _upgraded(course: Course, deployment: Deployment, machine: Machine, wanted: Collection[str]) -> Upgraded:
