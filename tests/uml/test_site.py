@@ -169,6 +169,21 @@ def test_stopped_service_turns_exactly_its_probes_red(
     eventually(well_again, seconds=90)
 
 
+def test_service_that_crashed_is_told_of_though_it_was_started_again(shared_home: Home, site: Path) -> None:
+    def on_wn1(line: str) -> str:
+        return shared_home.ok("ssh", "wn1", "--", line)
+
+    on_wn1("systemctl kill --kill-whom=main --signal=SEGV slurmd")
+    try:
+        eventually(lambda: on_wn1("systemctl is-active slurmd || :") == "active\n")
+        outcomes = probes(shared_home, "no_service_crashed or no_failed_unit", code=1)
+    finally:
+        on_wn1("journalctl --quiet --rotate --vacuum-time=1ms; systemctl reset-failed")
+        shared_home.ok("up", site)
+    assert {name for name, outcome in outcomes.items() if outcome == "failed"} == {"no_service_crashed[wn1]"}
+    probes(shared_home, "no_service_crashed")
+
+
 def test_gateway_that_cannot_start_has_failed_and_is_not_tried_for_ever(shared_home: Home, site: Path) -> None:
     def on_ce(line: str) -> str:
         return shared_home.run("ssh", "ce", "--", line).stdout.strip()

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.role()
 _CERTIFICATES = "/etc/grid-security/certificates"
 _NEAR_ITS_END = timedelta(days=7)
 _CLOCKS_DIFFER_S = 2.0
+# What systemd says of a main process that died of such a signal, and the kernel of any program with a bad address.
+_CRASH = "code=dumped|status=(4/ILL|6/ABRT|7/BUS|8/FPE|11/SEGV)| segfault at "
 
 
 def test_answers(deployment: Deployment, machine: Machine) -> None:
@@ -38,6 +40,13 @@ def test_no_failed_unit(guest: Host) -> None:
     """No unit of systemd has failed."""
     failed = guest.check_output("systemctl list-units --state=failed --plain --no-legend --full")
     assert failed == "", "\n" + failed
+
+
+def test_no_service_crashed(guest: Host) -> None:
+    """No service has died of a crash since the machine booted, not even one that systemd has started again since."""
+    done = guest.run(f"journalctl --boot --quiet --no-hostname --no-pager --grep '{_CRASH}'")
+    assert done.stderr == "", done.stderr
+    assert done.stdout == "", "\n" + done.stdout
 
 
 def test_services_active(guest: Host, machine: Machine) -> None:
