@@ -17,7 +17,7 @@ from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
 from gridvisor.image import build as module
 from gridvisor.image.build import build_argv, build_image, says_full
-from gridvisor.image.mmdebstrap import begin, keep_files
+from gridvisor.image.mmdebstrap import OPTIONS, begin, keep_files, write_options
 from gridvisor.image.recipe import Recipe
 from gridvisor.image.store import Image, ImageStore
 from gridvisor.package.apt import Apt, PackageVersion
@@ -202,11 +202,21 @@ def test_the_words_for_mmdebstrap() -> None:
         *("trixie", "/c/it's/tree"),
         "deb [signed-by=/keys/debian.gpg] http://mirror.example.org/debian trixie main",
     )
-    assert '--aptopt=Acquire::Retries "2"' in argv
+    assert "--aptopt=/c/it's/mirror.conf" in argv
+    assert not any("Retries" in word for word in argv)
     assert "--include=bash,sed" in argv
     # The step is one word of the shell that mmdebstrap gives the hook to; so is a path with a quote in it.
     assert "--customize-hook=chroot \"$1\" /bin/sh -euc 'echo '\"'\"'a b'\"'\"'\n'" in argv
     assert "--customize-hook=tar-in '/c/it'\"'\"'s/tree.tar' /" in argv
+
+
+def test_what_the_mirror_needs_is_in_a_file_for_us_alone(tmp_path: Path) -> None:
+    write_options(replace(MIRROR, apt_options=('Acquire::http::Proxy "http://ada:secret@p"', "A 1")), tmp_path)
+    file = tmp_path / OPTIONS
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (
+        'Acquire::http::Proxy "http://ada:secret@p";\nA 1;\n',
+        0o600,
+    )
 
 
 @pytest.mark.parametrize("names", [(), ("a_1_all.deb", "b_2_all.deb")])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gridvisor.core.events import Bus
 from gridvisor.core.files import locked
-from gridvisor.image.mmdebstrap import begin, keep_files, mmdebstrap, share_files, source_words
+from gridvisor.image.mmdebstrap import begin, keep_files, mmdebstrap, share_files, source_words, write_options
 from gridvisor.image.recipe import Recipe, content_id
 from gridvisor.image.store import ImageStore
 from gridvisor.package.apt import Apt
@@ -42,6 +42,7 @@ def base_tree(recipe: Recipe, *, store: ImageStore, apt: Apt, mirror: Mirror, ta
             shutil.rmtree(tree, ignore_errors=True)
             tree.mkdir()
             with bus.step("install base", where=base.name):
+                write_options(mirror, fetched)
                 argv = base_argv(base, mirror, archive=work, debs=store.debs, fetched=fetched)
                 target.run(Command(argv, {"TMPDIR": str(tree)}), timeout_s=TIMEOUT_S)
             shutil.rmtree(tree, ignore_errors=True)
@@ -57,7 +58,7 @@ def base_tree(recipe: Recipe, *, store: ImageStore, apt: Apt, mirror: Mirror, ta
 def base_argv(base: Recipe, mirror: Mirror, *, archive: Path, debs: Path, fetched: Path) -> tuple[str, ...]:
     """The words that make the archive, leaving package files in the folder `fetched`."""
     return mmdebstrap(
-        mirror,
+        fetched,
         # Lists stay: those who begin with this tree ask the mirror only whether there are newer ones.
         *("--variant=minbase", "--format=tar", "--skip=essential/unlink,download/empty,cleanup/apt/lists"),
         f"--include={','.join(base.packages)}",

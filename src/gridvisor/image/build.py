@@ -22,7 +22,7 @@ from gridvisor.core.units import format_size
 from gridvisor.identity.network.style import NetworkStyle
 from gridvisor.image.base_tree import base_tree
 from gridvisor.image.inspect import has_init, network_style
-from gridvisor.image.mmdebstrap import begin, keep_files, mmdebstrap, share_files, source_words
+from gridvisor.image.mmdebstrap import begin, keep_files, mmdebstrap, share_files, source_words, write_options
 from gridvisor.image.recipe import Recipe, content_id, recipe_id, write_tree_tar
 from gridvisor.image.store import Image, ImageStore
 from gridvisor.package.apt import Apt, PackageVersion, packages_in
@@ -126,6 +126,7 @@ def _install(
     write_tree_tar(recipe.trees, tar)
     fetched = folder / "debs"
     fetched.mkdir()
+    write_options(mirror, folder)
     argv = build_argv(recipe, mirror, folder=folder, debs=store.debs, base=base)
     target.run(Command(argv, {"TMPDIR": str(folder)}), timeout_s=BUILD_TIMEOUT_S)
     share_files(fetched, store.debs)
@@ -154,7 +155,7 @@ def build_argv(
     The tree begins with the archive `base`, if there is one.
     """
     return mmdebstrap(
-        mirror,
+        folder,
         "--format=directory",
         *(_from_nothing(recipe, debs) if base is None else _on_top_of(base, recipe, debs)),
         # Before the steps, which may remove packages again.

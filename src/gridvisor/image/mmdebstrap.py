@@ -7,22 +7,30 @@ import shlex
 import shutil
 from pathlib import Path
 
+from gridvisor.core.files import write_whole
 from gridvisor.image.recipe import Recipe
 from gridvisor.package.apt import source_line
 from gridvisor.package.mirror import Mirror
 
 ARCHIVES = "/var/cache/apt/archives"
+OPTIONS = "mirror.conf"  # the file of `write_options` in a build's own folder
 
 
-def mmdebstrap(mirror: Mirror, *words: str) -> tuple[str, ...]:
+def write_options(mirror: Mirror, folder: Path) -> None:
+    """Write what apt has to know of the mirror into `folder`, for us alone: it may name a proxy with its password."""
+    write_whole(folder / OPTIONS, "".join(f"{option};\n" for option in mirror.apt_options), mode=0o600)
+
+
+def mmdebstrap(folder: Path, *words: str) -> tuple[str, ...]:
     """A command of mmdebstrap that ends, with all that it started, when we are killed (setpriv(1)).
+
+    In `folder` are the options of the mirror.
 
     What it mounts in its tree, such as /proc and /sys, is mounted for it alone (unshare(1)): whoever removes what a
     killed build has left, while that still ends, does not get into this machine's.
     """
-    options = (f"--aptopt={option}" for option in mirror.apt_options)
     alone = ("setpriv", "--pdeathsig", "TERM", "--", "unshare", "--mount", "--")
-    return (*alone, "mmdebstrap", "--mode=root", *options, *words)
+    return (*alone, "mmdebstrap", "--mode=root", f"--aptopt={folder / OPTIONS}", *words)
 
 
 def begin(hook: str, debs: Path) -> tuple[str, ...]:

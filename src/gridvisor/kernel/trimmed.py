@@ -15,7 +15,7 @@ from pathlib import Path
 from gridvisor.core.events import Bus
 from gridvisor.core.files import remove_left
 from gridvisor.core.places import Places
-from gridvisor.image.mmdebstrap import mmdebstrap
+from gridvisor.image.mmdebstrap import mmdebstrap, write_options
 from gridvisor.kernel.making import Kernel
 from gridvisor.package.apt import Candidate, source_line
 from gridvisor.package.mirror import Mirror
@@ -42,6 +42,7 @@ def compiled(places: Places, bus: Bus, *, package: str, source: Candidate, mirro
         work.mkdir(parents=True)
         try:
             with bus.step(f"compile {package}"):
+                write_options(mirror, work)
                 argv = _argv(package, source.suite, mirror, work)
                 target.run(Command(argv, {"TMPDIR": str(work)}), timeout_s=_TIMEOUT_S)
             (work / "out").rename(folder)
@@ -54,7 +55,7 @@ def compiled(places: Places, bus: Bus, *, package: str, source: Candidate, mirro
 def _argv(package: str, suite: str, mirror: Mirror, work: Path) -> tuple[str, ...]:
     """The words that leave the kernel in `work`/out, and nothing of the Debian that it was compiled in."""
     return mmdebstrap(
-        mirror,
+        work,
         *("--variant=apt", f"--include={','.join((*_TOOLS, package))}"),
         f"--customize-hook=copy-in {shlex.quote(str(CONFIG))} {shlex.quote(str(_COMPILE))} /",
         f'--customize-hook=chroot "$1" sh /{_COMPILE.name} {os.cpu_count() or 1}',
