@@ -77,9 +77,11 @@ def test_nodes_listen(guest: Host, deployment: Deployment) -> None:
     assert reached(guest, wanted) == set(wanted)
 
 
-def test_session_folder_exported(guest: Host) -> None:
-    """The folder of the jobs is exported to the farm, and the NFS server runs."""
-    assert "/grid/session" in guest.check_output("exportfs")
+def test_session_folder_exported(guest: Host, deployment: Deployment) -> None:
+    """The folder of the jobs is exported to the farm and to nobody else, and the NFS server runs."""
+    exports = (line.split() for line in guest.check_output("exportfs -s").splitlines())
+    clients = [client.partition("(")[0] for folder, client in exports if folder == "/grid/session"]
+    assert clients == [str(deployment.site.networks["farm"])]
     assert guest.check_output("cat /proc/fs/nfsd/threads") != "0", "the NFS server has no threads"
 
 

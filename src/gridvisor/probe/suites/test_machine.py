@@ -67,7 +67,8 @@ def test_packages_as_released(guest: Host, machine: Machine, deployment: Deploym
     text = guest.check_output("dpkg-query --show --showformat '${Package} ${Version} ${db:Status-Status}\\n'")
     lines = (line.split() for line in text.splitlines())
     installed = {name: version for name, version, status in lines if status == "installed"}
-    differs = {name: version for name, version in installed.items() if released.get(name) != version}
+    names = sorted(installed.keys() | released.keys())
+    differs = {name: installed.get(name, "missing") for name in names if installed.get(name) != released.get(name)}
     assert not differs, f"not as released: {differs}"
 
 

@@ -96,7 +96,7 @@ def test_job_sees_software(batch: JobBatch, deployment: Deployment) -> None:
 
 @pytest.mark.needs("job_submitted")
 def test_many_jobs_at_once(batch: JobBatch, deployment: Deployment) -> None:
-    """Twenty jobs at once all finish, each once, on worker nodes of the site."""
+    """Twenty jobs at once all finish, on worker nodes of the site."""
     assert len(batch.ids["many"]) == MANY
     results = batch.ended("many")
     assert [result.job.state for result in results] == ["Finished"] * MANY
