@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
 from collections.abc import Callable
@@ -75,7 +76,8 @@ def ready(
         check=False,
     )
     assert done.stderr == ""
-    return done.returncode, done.stdout.splitlines(), (guest / "started").read_text().split()
+    lines = [line for line in done.stdout.splitlines() if line]
+    return done.returncode, lines, (guest / "started").read_text().split()
 
 
 def test_units_and_then_checks_are_waited_for(guest: Path) -> None:
@@ -87,6 +89,18 @@ def test_units_and_then_checks_are_waited_for(guest: Path) -> None:
         ["waiting for a.service", "waiting: b answers", "ready"],
         [],
     )
+
+
+def test_who_is_not_listened_to_any_more_ends(guest: Path) -> None:
+    unit(guest, "a.service", "activating")
+    process = subprocess.Popen(
+        ["sh", "-c", READY, "sh", "", "a.service"], env={"PATH": f"{guest}:/usr/bin:/bin"}, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"waiting for a.service\n"
+        process.stdout.close()
+        assert process.wait(30) == -signal.SIGPIPE
 
 
 @pytest.mark.parametrize("states", [("failed",), ("activating", "failed")])

@@ -51,7 +51,7 @@ def upgrade(course: Course) -> None:
             require_installable(course, stage, deployment)
         course.pristine = False
         with ExitStack() as stack:
-            with stage.step("first job and file", deployment):
+            with stage.step("jobs and files begin", deployment):
                 load = stack.enter_context(Load(deployment))
             try:
                 for machine in in_order(deployment.machines, course.candidate.order):

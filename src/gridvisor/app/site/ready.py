@@ -63,6 +63,8 @@ def wait_until_ready(
                 require_time()
                 if line is None:
                     _require_alive(machine, deployment)
+                elif not line and not said:
+                    continue  # it looks again
                 elif line == "ready":
                     return
                 elif line.startswith("waiting"):

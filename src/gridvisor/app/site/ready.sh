@@ -1,7 +1,8 @@
 # Runs in a guest, as root. $1: "again" if units that have failed or were stopped are to be started once more. $2: units
 # that must be active, one a word. Then, in pairs: what a check says, and the check.
-# Prints a line for each thing that it begins to wait for, "ready" at the end; "failed UNIT", the unit's last words and
-# status 1 as soon as a unit has failed: there is nothing to wait for then.
+# Prints a line for each thing that it begins to wait for, an empty one whenever it looks again, so that it ends when
+# nobody listens any more, and "ready" at the end; "failed UNIT", the unit's last words and status 1 as soon as a unit
+# has failed: there is nothing to wait for then.
 again=$1
 units=$2
 shift 2
@@ -32,6 +33,7 @@ pause() {
     [ "$spent" -ge 100 ] || spent=$((spent * 2))
     [ "$spent" -ge 30 ] || spent=30
     sleep "$((spent / 100)).$((spent / 10 % 10))"
+    echo
     clock
     since=$up
 }
