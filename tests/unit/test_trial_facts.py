@@ -18,6 +18,9 @@ xrootd-server 5.8.1-1
 600 root:root /etc/grid-security/hostkey.pem
 644 root:root /etc/with space
 777 root:root /etc/mtab
+== folder
+755 root:root /etc
+700 munge:munge /etc/munge
 == digest
 aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccccccccccccccccdddddddddddddddd  /etc/grid-security/hostkey.pem
 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef  /etc/with space
@@ -44,6 +47,7 @@ def test_facts_are_read_from_what_a_guest_prints() -> None:
             "/etc/with space": "644 root:root 0123456789abcdef",
             "/etc/mtab": "777 root:root link",
         },
+        "folder": {"/etc": "755 root:root", "/etc/munge": "700 munge:munge"},
         "unit": {"xrootd@se.service": "enabled", "bdii.service": "failed"},
         "port": {"tcp 0.0.0.0:22": "sshd", "tcp *:2049": "kernel", "udp 0.0.0.0:some": "rpc.statd"},
         "user": {"root": "0", "xrootd": "105"},
@@ -82,7 +86,7 @@ def test_a_machine_that_did_not_change_has_no_change() -> None:
     ],
 )
 def test_what_differs_after_any_start_is_no_change(kind: str, what: str) -> None:
-    assert changes(BEFORE, one(kind, what, "other")) == ()
+    assert changes(BEFORE, one(kind, what, "600 root:root other")) == ()
 
 
 def test_what_is_worth_a_look_comes_first() -> None:
@@ -121,7 +125,14 @@ def test_what_is_worth_a_look_comes_first() -> None:
         ("port", "tcp *:80", "nginx", Weight.REMARK),
         ("unit", "xrootd@se.service", "failed", Weight.REMARK),
         ("file", "/etc/grid-security/hostkey.pem", "640 root:ssl aaaaaaaaaaaaaaaa", None),
-        ("file", "/etc/with space", "666 root:root 0123456789abcdef", None),
+        ("file", "/etc/with space", "666 root:root 0123456789abcdef", Weight.NO),
+        ("file", "/etc/new", "666 root:root 11", Weight.NO),
+        ("file", "/etc/link", "777 root:root link", None),
+        ("folder", "/etc", "777 root:root", Weight.NO),
+        ("folder", "/etc", "1777 root:root", None),
+        ("folder", "/etc/munge", "711 munge:munge", Weight.REMARK),
+        ("folder", "/etc/munge", "750 munge:munge", None),
+        ("folder", "/etc/new", "755 root:root", None),
         ("port", "tcp 127.0.0.1:80", "nginx", None),
         ("port", "tcp 0.0.0.0:some", "nginx", None),
         ("package", "bash", "6", None),

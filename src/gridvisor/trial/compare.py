@@ -25,9 +25,11 @@ _NOISE = {
     },
     "port": {"* 127.0.0.1:some": "chosen anew at each start", "* [[]::1]:some": "chosen anew at each start"},
 }
-_WORTH = {"unit": 60, "port": 50, "user": 40, "file": 20, "package": 10}
+_WORTH = {"unit": 60, "port": 50, "user": 40, "file": 20, "folder": 15, "package": 10}
 _SECRET = re.compile(r"(key|key\.pem|shadow-?|secrets?|\.keytab|\.p12|htpasswd)(\.(bak|old|orig|dpkg-\w+))?$")
 _PUBLIC = re.compile(r"^/etc/(apt/|unbound/root\.key$)")  # keys that verify what others have signed
+_STICKY, _MAY_READ, _WRITE, _ENTER = 0o1000, 0o004, 0o002, 0o001  # of chmod(1)
+_READ, _WRITTEN, _ENTERED = "read", "written", "entered"
 _EVERYWHERE = re.compile(r" (\*|0\.0\.0\.0|\[::\]):(?!some)")
 
 
@@ -58,9 +60,10 @@ def changes(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> tuple[Ch
 def risks(found: Iterable[Change]) -> Iterator[Risk]:
     """Those changes that must not be, and those that somebody has to know of."""
     for one in found:
-        if _opened(one):
-            text = f"On '{one.machine}' {one.what} can be read by all: {one.before or 'not there'} → {one.after}."
-            yield Risk(f"{one.what} of {one.machine}", text, Blame.CONFIGURATION, Weight.NO)
+        if opened := _opened(one):
+            text = f"On '{one.machine}' {one.what} can be {opened} by all: {one.before or 'not there'} → {one.after}."
+            weight = Weight.REMARK if opened == _ENTERED else Weight.NO
+            yield Risk(f"{one.what} of {one.machine}", text, Blame.CONFIGURATION, weight)
         elif one.kind == "port" and not one.before and _EVERYWHERE.search(one.what):
             text = f"On '{one.machine}' {one.after} listens at {one.what}, on all addresses."
             yield Risk(f"{one.what} of {one.machine}", text, Blame.CONFIGURATION, Weight.REMARK)
@@ -75,21 +78,26 @@ def _weighed(change: Change) -> Change:
         worth = 100
     elif change.kind == "package" and not change.after:
         worth = 45  # something that is gone is missed sooner than something that is newer
-    elif change.kind == "file" and change.before and change.after:
+    elif change.kind in ("file", "folder") and change.before and change.after:
         worth = 30  # a file that both have, and that is other: a default has changed, or its mode
     return Change(change.machine, change.kind, change.what, change.before, change.after, worth)
 
 
-def _opened(change: Change) -> bool:
-    """True for a file with a secret that all may read now, and could not before."""
-    if change.kind != "file" or not change.after or not _SECRET.search(change.what) or _PUBLIC.search(change.what):
-        return False
-    return _others_read(change.after) and not (change.before and _others_read(change.before))
+def _opened(change: Change) -> str:
+    """What all may do now with a file or a folder, and could not before, if that is a danger; nothing else: ''."""
+    if change.kind not in ("file", "folder") or not change.after or change.after.endswith("link"):
+        return ""
+    gained = _of_others(change.after) & ~_of_others(change.before)
+    if gained & _WRITE and not int(change.after.split()[0], 8) & _STICKY:
+        return _WRITTEN
+    if change.kind == "folder":
+        return _ENTERED if change.before and gained & _ENTER else ""
+    is_secret = _SECRET.search(change.what) and not _PUBLIC.search(change.what)
+    return _READ if is_secret and gained & _MAY_READ else ""
 
 
-def _others_read(value: str) -> bool:
-    mode, _, rest = value.partition(" ")
-    return not rest.endswith("link") and bool(int(mode, 8) & 0o004)
+def _of_others(value: str) -> int:
+    return int(value.split()[0], 8) & 0o007 if value else 0
 
 
 def _is_noise(kind: str, what: str) -> bool:

@@ -24,9 +24,10 @@ _KERNEL = "kernel"  # a socket that is no process's, such as those of NFS
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a machine is like: by kind ('package', 'file', 'unit', 'port', 'user'), what there is, and how it is.
+    """What a machine is like: by kind, what there is, and how it is.
 
-    A file is 'MODE OWNER:GROUP DIGEST', a port the name of who listens.
+    Kinds are 'package', 'file' and 'folder' (of /etc), 'unit', 'port' and 'user'.
+    A file is 'MODE OWNER:GROUP DIGEST', a folder 'MODE OWNER:GROUP', a port the name of who listens.
     """
 
     kinds: Mapping[str, Mapping[str, str]]
@@ -51,12 +52,13 @@ def parse_facts(text: str) -> Facts:
         elif sections:
             sections[next(reversed(sections))].append(line)
     digests = {path: digest[:16] for digest, _, path in (line.partition("  ") for line in sections.get("digest", ()))}
-    modes = (line.split(" ", 2) for line in sections.get("mode", ()))
+    modes, folders = ((line.split(" ", 2) for line in sections.get(name, ())) for name in ("mode", "folder"))
     units = [*sections.get("unit", ()), *sections.get("failed", ())]
     return Facts(
         {
             "package": dict(_pairs(sections.get("package", ()))),
             "file": {path: f"{mode} {owner} {digests.get(path, 'link')}" for mode, owner, path in modes},
+            "folder": {path: f"{mode} {owner}" for mode, owner, path in folders},
             "unit": dict(_pairs(units)),
             "port": dict(_ports(sections.get("port", ()))),
             "user": dict(_pairs(sections.get("user", ()))),

@@ -4,6 +4,8 @@ echo '== package'
 dpkg-query --show --showformat '${db:Status-Abbrev} ${Package} ${Version}\n' | sed -n 's/^ii  *//p'
 echo '== mode'
 find /etc -xdev \( -type f -o -type l \) -printf '%m %u:%g %p\n'
+echo '== folder'
+find /etc -xdev -type d -printf '%m %u:%g %p\n'
 echo '== digest'
 find /etc -xdev -type f -print0 | xargs -0 sha256sum
 echo '== unit'
