@@ -21,8 +21,8 @@ pytestmark = pytest.mark.role()
 _CERTIFICATES = "/etc/grid-security/certificates"
 _NEAR_ITS_END = timedelta(days=7)
 _CLOCKS_DIFFER_S = 2.0
-# What systemd says of a main process that died of such a signal, and the kernel of any program with a bad address.
-_CRASH = "code=dumped|status=(4/ILL|6/ABRT|7/BUS|8/FPE|11/SEGV)| segfault at "
+# What systemd says of a main process that died of such a signal. What the kernel says may be of a user's job.
+_CRASH = "code=dumped|status=(4/ILL|6/ABRT|7/BUS|8/FPE|11/SEGV)"
 
 
 def test_answers(deployment: Deployment, machine: Machine) -> None:
@@ -44,7 +44,7 @@ def test_no_failed_unit(guest: Host) -> None:
 
 def test_no_service_crashed(guest: Host) -> None:
     """No service has died of a crash since the machine booted, not even one that systemd has started again since."""
-    done = guest.run(f"journalctl --boot --quiet --no-hostname --no-pager --grep '{_CRASH}'")
+    done = guest.run(f"journalctl _PID=1 --boot --quiet --no-hostname --no-pager --grep '{_CRASH}'")
     assert done.stderr == "", done.stderr
     assert done.stdout == "", "\n" + done.stdout
 
@@ -57,7 +57,7 @@ def test_services_active(guest: Host, machine: Machine) -> None:
 
 
 def test_packages_as_released(guest: Host, machine: Machine, deployment: Deployment) -> None:
-    """The packages, with their versions, are those of the image that the machine was made from."""
+    """Each package is one of the image that the machine was made from, in that version."""
     root = deployment.pool.find(f"{machine.name}-disk")
     assert root is not None, "it has no root volume"
     assert root.backing is not None, "its root volume is of no image"
@@ -67,8 +67,7 @@ def test_packages_as_released(guest: Host, machine: Machine, deployment: Deploym
     text = guest.check_output("dpkg-query --show --showformat '${Package} ${Version} ${db:Status-Status}\\n'")
     lines = (line.split() for line in text.splitlines())
     installed = {name: version for name, version, status in lines if status == "installed"}
-    names = sorted(installed.keys() | released.keys())
-    differs = {name: installed.get(name, "missing") for name in names if installed.get(name) != released.get(name)}
+    differs = {name: version for name, version in installed.items() if released.get(name) != version}
     assert not differs, f"not as released: {differs}"
 
 
