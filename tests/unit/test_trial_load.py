@@ -11,8 +11,22 @@ import pytest
 
 from gridvisor.app.site.job import Job
 from gridvisor.core.errors import SystemSaidNo
+from gridvisor.run.command import Command, Result
 from gridvisor.trial import load as load_module
-from gridvisor.trial.load import AGAIN, FAILED, LOST, OUTPUT, REFUSED, STUCK, UNASKED, Load, judge, would_run_soon
+from gridvisor.trial.load import (
+    AGAIN,
+    FAILED,
+    LOST,
+    NOT_STORED,
+    OTHER,
+    OUTPUT,
+    REFUSED,
+    STUCK,
+    UNASKED,
+    Load,
+    judge,
+    would_run_soon,
+)
 
 ID = "https://ce.grid.test:443/arex/rest/1.0/jobs/1"
 
@@ -128,6 +142,38 @@ def test_after_a_rest_jobs_are_others_and_all_are_told(load: Load, monkeypatch: 
     load.ended()
     assert [job.name for job in load.jobs] == sent == ["job-1", "job-2", "job-3", "job-4"]
     assert load.summary == "4 jobs and 0 files meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [
+        (["file"], set()),
+        ([9, "file"], set()),  # refused at first
+        ([51, "file"], set()),  # taken, and not read at first
+        ([51, "other"], {OTHER}),
+        ([51, 54, 54], {NOT_STORED}),  # taken, and lost: it is not stored once more
+    ],
+)
+def test_a_file_that_was_taken_must_be_there(
+    load: Load, monkeypatch: pytest.MonkeyPatch, answers: list[int | str], found: set[str]
+) -> None:
+    """Each answer is a status, or what the file is read as."""
+    ran: list[str] = []
+
+    def run(command: Command, **_: object) -> Result:
+        ran.append("read" if command.argv[0] == "xrdcp" else "store")
+        answer = answers[min(len(ran), len(answers)) - 1]
+        if isinstance(answer, int):
+            return Result(command, answer, "", "no such file", 0.1, "ui")
+        return Result(command, 0, "file-1 of /tmp/x" if answer == "file" else answer, "", 0.1, "ui")
+
+    monkeypatch.setattr(load_module, "MAY_REFUSE_S", 1.5)
+    load.deployment.of_role = lambda _: [SimpleNamespace(fqdn="se.grid.test")]  # type: ignore[method-assign, assignment, list-item, return-value]
+    load._account = SimpleNamespace(run=run, user=SimpleNamespace(vo="dteam"))  # type: ignore[assignment]
+    load._store("file-1")
+    assert {problem.what for problem in load._problems} == found
+    stored = [number for number, answer in enumerate(answers) if answer == 9]
+    assert ran == ["store"] * (len(stored) + 1) + ["read"] * (len(ran) - len(stored) - 1)
 
 
 def test_a_computing_element_that_does_not_answer_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

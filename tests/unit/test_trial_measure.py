@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
-from gridvisor.trial.measure import SUBMISSION, UPLOAD, joined, parse_starts, slower
+from gridvisor.core.errors import SystemSaidNo, TimedOut
+from gridvisor.trial import measure as measure_module
+from gridvisor.trial.measure import SUBMISSION, UPLOAD, in_use, joined, parse_starts, slower
 from gridvisor.trial.model import Measure
 
 BOOT = "start of bdii.service on mon"
@@ -92,3 +97,20 @@ ActiveEnterTimestampMonotonic=8000000
 Id=begins-again.service
 """
     assert parse_starts(text) == {"bdii.service": pytest.approx(2.685163)}
+
+
+@pytest.mark.parametrize("has", ["ce", "se"])
+def test_clients_that_never_come_back_are_the_sites_no(has: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> NoReturn:
+        raise TimedOut("no answer in 120 s")
+
+    machine = SimpleNamespace(fqdn="se.grid.test")
+    deployment: Any = SimpleNamespace(of_role=lambda role: [machine] if role in ("ui", has) else [])
+    account = SimpleNamespace(
+        deployment=deployment, user=SimpleNamespace(vo="dteam"), require_proxy=lambda: None, run=never
+    )
+    monkeypatch.setattr(measure_module, "Account", SimpleNamespace(of=lambda _: account))
+    monkeypatch.setattr(measure_module, "work_folder", lambda _: nullcontext("/tmp/x"))
+    monkeypatch.setattr(measure_module, "submit", never)
+    with pytest.raises(SystemSaidNo):
+        in_use(deployment)
