@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from gridvisor.app.site.ids import with_new
 from gridvisor.core.errors import InputError
 from gridvisor.identity.distinguished_name import grid_dn
 from gridvisor.identity.model import IdentityEntry, IdentityFile, IdentityLink
 from gridvisor.roles.context import (
+    ACCOUNTS_FROM_UID,
     USERS_FROM_UID,
     AuthorityView,
     Context,
@@ -58,7 +60,7 @@ def context(file: Path, name: str) -> tuple[Role, Context]:
         site=SiteView(site.site, site.domain, tuple(site.vos), users, site.networks),
         machine=views[name],
         machines=tuple(views.values()),
-        accounts=accounts_of(site.vos),
+        accounts=accounts_of(with_new({}, site.vos, ACCOUNTS_FROM_UID)),
         ca=AuthorityView(grid_dn("test CA"), "0123abcd"),
         secret=lambda what: f"secret of {what}",
     )
@@ -202,7 +204,7 @@ def test_the_site_as_templates_see_it() -> None:
     assert [one.name for one in seen.role("wn")] == ["wn1", "wn2"]
     assert seen.machine.networks == ("site", "farm")
     assert seen.machine.address == seen.machine.addresses["site"]
-    assert [(one.name, one.uid, one.gid) for one in accounts_of(["dteam", "ops"])] == [
+    assert [(one.name, one.uid, one.gid) for one in accounts_of({"dteam": 3001, "ops": 3002})] == [
         ("dteam001", 3001, 3001),
         ("ops001", 3002, 3002),
     ]
@@ -210,7 +212,7 @@ def test_the_site_as_templates_see_it() -> None:
 
 def test_accounts_of_vos_have_names_that_unix_takes_and_no_two_alike(tmp_path: Path) -> None:
     vos = ["vo.example.org", "vo-example.org", "vo.example-org", "voexampleorg", "a" * 25 + ".b-"]
-    assert len({one.name for one in accounts_of(vos)}) == len(vos)
+    assert len({one.name for one in accounts_of(dict.fromkeys(vos, 3001))}) == len(vos)
     file = tmp_path / "site.yaml"
     file.write_text(f"site: a\nvos: [{', '.join(vos)}]\nmachines: {{ce: , wn: }}\n")
     for machine in ("ce", "wn"):

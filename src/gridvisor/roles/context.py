@@ -102,7 +102,6 @@ def account_name(vo: str) -> str:
     return f"{vo.replace('.', '_')}001"
 
 
-def accounts_of(vos: Sequence[str]) -> tuple[AccountView, ...]:
-    """One account for each VO, with ids from ACCOUNTS_FROM_UID on."""
-    ids = range(ACCOUNTS_FROM_UID, ACCOUNTS_FROM_UID + len(vos))
-    return tuple(AccountView(account_name(vo), vo, number, number) for vo, number in zip(vos, ids, strict=True))
+def accounts_of(ids: Mapping[str, int]) -> tuple[AccountView, ...]:
+    """One account for each VO, by the VOs' ids."""
+    return tuple(AccountView(account_name(vo), vo, number, number) for vo, number in ids.items())

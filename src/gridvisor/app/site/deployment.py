@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gridvisor.app.host import SITE_GROUP, Host
 from gridvisor.app.login import ssh_to
+from gridvisor.app.site.ids import Ids, ids_of
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import locked
 from gridvisor.identity.authority import Authority
@@ -76,6 +77,11 @@ class Deployment:
         authority = Authority.open(self.folder / "authority", self.site.site)
         authority.revoked(self.site.users[0].name)
         return authority
+
+    @cached_property
+    def ids(self) -> Ids:
+        """The numeric ids of its users and VOs."""
+        return ids_of(self.folder, self.site)
 
     def repository(self, role: str) -> Path | None:
         """Packages that the role's image is made with before those of its suite; None unless the site is on trial."""

@@ -20,7 +20,6 @@ from gridvisor.monitor.protocol import Attachment, Guest, Nic, VolumeUse
 from gridvisor.network.address import tap_name
 from gridvisor.network.wiring import Published
 from gridvisor.roles.context import (
-    USERS_FROM_UID,
     AuthorityView,
     Context,
     MachineView,
@@ -99,15 +98,21 @@ def context_of(machine: Machine, deployment: Deployment) -> Context:
     """What the machine's templates see."""
     site, authority = deployment.site, deployment.authority
     users = tuple(
-        UserView(user.name, user.vo, authority.user_credential(user.name).dn, uid, f"/home/{user.name}")
-        for uid, user in enumerate(site.users, start=USERS_FROM_UID)
+        UserView(
+            user.name,
+            user.vo,
+            authority.user_credential(user.name).dn,
+            deployment.ids.users[user.name],
+            f"/home/{user.name}",
+        )
+        for user in site.users
     )
     views = {other.name: _view(other) for other in deployment.machines}
     return Context(
         site=SiteView(site.site, site.domain, tuple(site.vos), users, site.networks),
         machine=views[machine.name],
         machines=tuple(views.values()),
-        accounts=accounts_of(site.vos),
+        accounts=accounts_of({vo: deployment.ids.vos[vo] for vo in site.vos}),
         ca=AuthorityView(authority.dn, authority.hash),
         secret=deployment.secrets.get,
     )
@@ -199,9 +204,9 @@ def _mounts(machine: Machine) -> Iterator[IdentityEntry]:
 
 
 def _users(deployment: Deployment) -> Iterator[IdentityEntry]:
-    for uid, user in enumerate(deployment.site.users, start=USERS_FROM_UID):
+    for user in deployment.site.users:
         credential = deployment.authority.user_credential(user.name)
-        yield from user_globus(f"/home/{user.name}", credential, uid=uid)
+        yield from user_globus(f"/home/{user.name}", credential, uid=deployment.ids.users[user.name])
 
 
 def _view(machine: Machine) -> MachineView:

@@ -8,6 +8,7 @@ from pathlib import Path
 from gridvisor.app.host import Host, network_name
 from gridvisor.app.site.addresses import keep_addresses, read_addresses
 from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.ids import keep_ids
 from gridvisor.app.site.restoring import RESTORING, restored_from
 from gridvisor.app.xen_host import host_at
 from gridvisor.core.errors import Refused
@@ -116,10 +117,11 @@ def load_known_site(places: Places, file: Path) -> tuple[Site, tuple[Machine, ..
 
 def keep_site_file(deployment: Deployment, file: Path) -> None:
     """Keep a copy of the site file and of the roles beside it, by which all other commands know the site, and the
-    addresses that its machines get."""
+    addresses and ids that its machines and users get."""
     folder = deployment.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keep_addresses(folder, deployment.machines)
+    keep_ids(folder, deployment.ids)
     write_whole(folder / _MONITOR, f"{deployment.host.uri}\n")
     if file.resolve().parent == folder.resolve():
         return

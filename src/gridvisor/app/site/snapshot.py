@@ -29,7 +29,7 @@ from gridvisor.storage.snapshots import Snapshot, SnapshotStore
 
 # What of the site's folder says what the site is. Keys and certificates are not rolled back: the CA must not give a
 # serial number twice, and a machine that boots gets a fresh identity anyway.
-_FILES = ("site.yaml", "addresses.json", "roles", CANDIDATE_ROLES)
+_FILES = ("site.yaml", "addresses.json", "ids.json", "roles", CANDIDATE_ROLES)
 _ASK_S = 30.0
 
 
