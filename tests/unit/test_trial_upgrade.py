@@ -1,0 +1,58 @@
+"""What a machine gets of a candidate: packages and then files; both, when it has to be made anew for the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gridvisor.app.site.plan import Act, Step
+from gridvisor.app.site.upgrade import Upgraded
+from gridvisor.trial import upgrade as upgrade_module
+from gridvisor.trial.upgrade import apply_candidate
+
+
+@pytest.fixture
+def roles(tmp_path: Path) -> Path:
+    """Files of the candidate, for one role."""
+    (tmp_path / "se").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("act", "done"),
+    [
+        (Act.CHANGE, ["upgrade", "up", "ready"]),
+        (Act.REPLACE, ["upgrade", "up", "before new", "upgrade", "ready"]),
+    ],
+)
+def test_a_machine_made_anew_is_upgraded_again(
+    roles: Path, monkeypatch: pytest.MonkeyPatch, act: Act, done: list[str]
+) -> None:
+    seen: list[str] = []
+    machine: Any = SimpleNamespace(name="se", role=SimpleNamespace(name="se"))
+    deployment: Any = SimpleNamespace(machine=lambda _: machine)
+    of_role = SimpleNamespace(asked=("xrootd",), install=(SimpleNamespace(name="xrootd"),))
+    course: Any = SimpleNamespace(release=SimpleNamespace(roles={"se": of_role}), upgrade_s=1)
+
+    def up(_: object, show: Callable[[Sequence[Step]], None], **__: object) -> tuple[Step, ...]:
+        seen.append("up")
+        steps = (Step(act, "se"),)
+        show(steps)
+        return steps
+
+    def upgrade_machine(*_: object, **__: object) -> Upgraded:
+        seen.append("upgrade")
+        return Upgraded({}, {"xrootd": "6"}, "")
+
+    monkeypatch.setattr(upgrade_module, "with_candidate_roles", lambda *_: deployment)
+    monkeypatch.setattr(upgrade_module, "up", up)
+    monkeypatch.setattr(upgrade_module, "upgrade_machine", upgrade_machine)
+    monkeypatch.setattr(upgrade_module, "require_ready", lambda *_: seen.append("ready"))
+    _, upgraded = apply_candidate(course, deployment, "se", roles=roles, before_new=lambda: seen.append("before new"))
+    assert seen == done
+    assert upgraded is not None
+    assert upgraded.changed == ("xrootd",)
