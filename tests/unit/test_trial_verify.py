@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gridvisor.app.host import Host
 from gridvisor.core.errors import GridvisorError, Refused
 from gridvisor.core.events import Bus
+from gridvisor.core.places import Places
 from gridvisor.package.apt import PackageVersion
 from gridvisor.release.candidate import Candidate, Repository, Source
 from gridvisor.release.lock import Release, RolePackages
 from gridvisor.trial import course as course_module
+from gridvisor.trial import verify as verify_module
 from gridvisor.trial.course import Course
-from gridvisor.trial.model import Blame, Stage, Trial, Weight
+from gridvisor.trial.model import Blame, Stage, Trial, Verdict, Weight
 from gridvisor.trial.site import Model, known_to_host
-from gridvisor.trial.verify import VerifyWish, _kept, _require_meant_for, _subject
+from gridvisor.trial.verify import VerifyWish, _kept, _require_meant_for, _subject, verify
 
 MACHINES = {"ce": "ce", "wn1": "wn"}
 NEW = PackageVersion("munge", "2", "amd64", "")
@@ -190,3 +194,37 @@ def test_a_step_that_had_ended_counts_with_what_was_found_in_it(inputs: Path) ->
     assert [step.name for step in result.steps] == ["downgrade"]
     assert [finding.text for finding in result.findings] == ["it cannot"]
     assert again.trial.under_way is None
+
+
+@pytest.mark.parametrize(
+    ("keep", "weight", "ran", "removed"),
+    [
+        (True, Weight.NO, ["self-check", "fresh", "upgrade"], 1),
+        (True, Weight.REMARK, ["self-check", "fresh", "upgrade", "rollback"], 1),
+        (False, Weight.NO, ["self-check", "fresh", "upgrade", "rollback"], 2),
+    ],
+)
+def test_a_site_that_is_kept_stays_as_its_upgrade_has_left_it(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, keep: bool, weight: Weight, ran: list[str], removed: int
+) -> None:
+    """Sites of an earlier trial are removed in the beginning in any case."""
+    seen: list[str] = []
+    removals: list[str] = []
+
+    def run(stage: Stage, course: Course) -> None:
+        seen.append(stage.value)
+        with course.stage(stage, fault=Blame.MIDDLEWARE) as under_way:
+            if stage is Stage.UPGRADE:
+                under_way.find("ce", "arex_answers[ce]", "it does not", weight=weight)
+
+    monkeypatch.setattr(verify_module, "STORIES", {stage: partial(run, stage) for stage in Stage})
+    monkeypatch.setattr(verify_module, "require_root", lambda: None)
+    monkeypatch.setattr(verify_module, "seal", lambda *_, **__: None)
+    monkeypatch.setattr(verify_module, "read_candidate", lambda _: candidate_of(inputs, packages=False))
+    monkeypatch.setattr(verify_module, "_remove_sites", lambda _, model: removals.append(model.name))
+    monkeypatch.setattr(Model, "of", lambda *_: model_of(inputs))
+    host = Host(Places(inputs / "cache", inputs / "state"), Bus())
+    trial = verify(VerifyWish("kiam", inputs / "c/c.yaml", keep=keep), host)
+    assert seen == ran
+    assert len(removals) == removed
+    assert (trial.verdict is Verdict.NOT_READY) == (weight is Weight.NO)

@@ -83,5 +83,5 @@ def check_disk(wanted_bytes: int, *, has: Room) -> None:
         raise Refused(
             f"Not enough disk: new volumes would grow to {format_size(wanted_bytes)}, and '{has.disk}' has"
             f" {format_size(has.disk_bytes)} free.",
-            hint="gridvisor image gc, gridvisor volume list, or --overcommit to let volumes be larger than the disk",
+            hint="gridvisor image gc, gridvisor volume list; `domain create` has --overcommit, to take it all the same",
         )

@@ -43,7 +43,9 @@ def verify(
         list[Path] | None,
         typer.Option("--probes", metavar="FOLDER", help="Probes of your own (pytest files), after the shipped ones."),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the trial's sites up, for a look.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the trial's sites up; one that failed is not rolled back.")
+    ] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Do not go on with a trial that was broken off.")] = False,
     upgrade_timeout: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="How long apt may take on one machine, before it is ended.")

@@ -54,7 +54,10 @@ class PackageSource(Strict):
     key: str | None = Field(None, description="The file of the public key that signs it: .asc, .gpg or .pgp.")
     folder: str | None = Field(None, description="A folder of .deb files.")
     match: list[Glob] = Field(
-        ["*"], min_length=1, description="Names of the packages that are upgraded where they are installed; * and ?."
+        [],
+        min_length=1,
+        description="Names of the packages that are upgraded where they are installed; * and ?. When not given: of a "
+        "folder all, of a suite none but `versions`.",
     )
     versions: dict[Package, Version] = Field({}, description="Packages of the suite at exactly these versions.")
 
@@ -66,7 +69,7 @@ class PackageSource(Strict):
             raise ValueError("a 'repository' has a 'suite', and a 'key' that signs it: name both")
         if self.repository is None and (self.key is not None or "components" in self.model_fields_set):
             raise ValueError("'key' and 'components' are those of a 'repository': name it")
-        if self.suite is not None and not self.versions and "match" not in self.model_fields_set:
+        if self.suite is not None and not self.versions and not self.match:
             raise ValueError("of a suite some packages are on trial: name them with 'match' or 'versions'")
         if self.folder is not None and self.versions:
             raise ValueError("'versions' go with a 'suite'; a folder has the versions that it has")
@@ -173,8 +176,7 @@ def read_candidate(file: Path) -> Candidate:
 
 
 def _source(one: PackageSource, base: Path) -> Source:
-    # With versions, what is not matched in so many words is not asked for.
-    match = () if one.versions and "match" not in one.model_fields_set else tuple(one.match)
+    match = tuple(one.match) if one.folder is None or one.match else ("*",)
     folder = None if one.folder is None else base / one.folder
     repository = None
     if one.repository is not None and one.key is not None:

@@ -39,10 +39,11 @@ _SUBJECT = "subject"
 
 @dataclass(frozen=True, slots=True)
 class VerifyWish:
-    """What is to be tried: a candidate on a site, in these stages; with `keep`, the trial's sites stay for a look.
+    """What is to be tried: a candidate on a site, in these stages.
 
-    With `bisect`, what is guilty of the upgrade's failure is looked for. `known` are failures that do not count. With
-    `anew`, a trial of the same that was broken off is not gone on with. `upgrade_s` is what apt may take on a machine.
+    With `keep`, the trial's sites stay for a look, and one whose upgrade has failed is not rolled back. With `bisect`,
+    what is guilty of the upgrade's failure is looked for. `known` are failures that do not count. With `anew`, a trial
+    of the same that was broken off is not gone on with. `upgrade_s` is what apt may take on a machine.
     """
 
     site: str | None
@@ -71,9 +72,12 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
             raise Refused(f"Another trial of the site '{model.name}' runs.", hint="wait for its end")
         course = _course(wish, host, model, candidate, store)
         for stage in course.trial.wanted:
+            if wish.keep and stage is Stage.ROLLBACK and _says_no(course, wish, Stage.UPGRADE):
+                host.bus.note("the site stays as the upgrade has left it, so it is not rolled back")
+                break
             if stage not in {result.stage for result in course.trial.stages}:
                 STORIES[stage](course)
-            if _baseline_is_bad(_weighed(course.trial, wish.known)):
+            if _says_no(course, wish, Stage.SELF_CHECK):
                 break
         if wish.bisect:
             course.note(guilty=find_guilty(course, against(_weighed(course.trial, wish.known))))
@@ -166,12 +170,9 @@ def _subject(model: Model, candidate: Candidate, wish: VerifyWish) -> str:
     return digest.hexdigest()
 
 
-def _baseline_is_bad(trial: Trial) -> bool:
-    return any(
-        result.stage is Stage.SELF_CHECK and finding.weight is Weight.NO
-        for result in trial.stages
-        for finding in result.findings
-    )
+def _says_no(course: Course, wish: VerifyWish, stage: Stage) -> bool:
+    trial = _weighed(course.trial, wish.known)
+    return any(one.stage is stage and one.weight is Weight.NO for one in trial.findings)
 
 
 def _judged(trial: Trial, known: Sequence[Known]) -> Trial:
