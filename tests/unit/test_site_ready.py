@@ -225,7 +225,7 @@ def test_the_wait_for_a_login_ends_when_the_guest_does_or_another_has_failed_or_
         wait_for_login(machine, deployment, Deadline.after(30))
 
 
-def test_threads_that_wait_share_a_look_and_a_machine_made_since_then_is_looked_at_anew(
+def test_those_who_wait_share_a_look_and_a_machine_made_since_then_is_looked_at_anew(
     booting: tuple[Deployment, Callable[..., None]],
 ) -> None:
     deployment, say = booting

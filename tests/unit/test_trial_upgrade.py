@@ -52,7 +52,7 @@ def test_a_machine_made_anew_is_upgraded_again(
     monkeypatch.setattr(upgrade_module, "up", up)
     monkeypatch.setattr(upgrade_module, "upgrade_machine", upgrade_machine)
     monkeypatch.setattr(upgrade_module, "require_ready", lambda *_: seen.append("ready"))
-    _, upgraded = apply_candidate(course, deployment, "se", roles=roles, before_new=lambda: seen.append("before new"))
+    _, upgraded = apply_candidate(course, deployment, "se", roles=roles, before_anew=lambda: seen.append("before new"))
     assert seen == done
     assert upgraded is not None
     assert upgraded.changed == ("xrootd",)

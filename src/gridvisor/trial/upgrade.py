@@ -166,9 +166,11 @@ def _machine(course: Course, stage: StageRun, deployment: Deployment, name: str,
         machine = deployment.machine(name)
         # Noted first: a machine that is upgraded by half is to be brought back as well.
         write_whole(had_file(course, machine), json.dumps(installed(machine, deployment)))
-        deployment, done = apply_candidate(course, deployment, name, roles=course.candidate.roles, before_new=load.rest)
+        deployment, done = apply_candidate(
+            course, deployment, name, roles=course.candidate.roles, before_anew=load.rest
+        )
         if load.resting:
-            step.say("made anew, with no job under way")
+            step.say("made or booted anew, with no job under way")
             load.begin()
         if done is not None:
             course.keep_file(f"evidence/apt-{name}.txt", done.log)
@@ -186,11 +188,12 @@ def apply_candidate(
     *,
     roles: Path | None,
     only: Collection[str] | None = None,
-    before_new: Callable[[], None] = lambda: None,
+    before_anew: Callable[[], None] = lambda: None,
 ) -> tuple[Deployment, Upgraded | None]:
     """Give the machine the candidate's packages (those of `only`), then files of `roles`; on return it is ready.
 
-    `before_new` is called when the machine is about to be made anew, since the candidate has another recipe for it.
+    `before_anew` is called when the machine is about to be made or booted anew, since of the candidate's role it is to
+    have another image, other memory or other cards.
     Gives back the site as it is then, and what apt has done, if it was asked to do anything.
     """
     machine, done = deployment.machine(name), None
@@ -203,7 +206,7 @@ def apply_candidate(
         try:
             steps = up(
                 deployment,
-                lambda steps: before_new() if _makes_anew(steps) else None,
+                lambda steps: before_anew() if _makes_anew(steps) else None,
                 timeout_s=READY_S,
                 only={name},
             )
