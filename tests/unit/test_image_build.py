@@ -52,8 +52,8 @@ class Tools:
         match program:
             case "mmdebstrap":
                 self.during()
-                if archive := next((Path(word) for word in words if word.endswith(".new")), None):
-                    archive.write_bytes(b"tree")
+                if "--format=tar" in words:
+                    next(Path(word) for word in words if word.endswith(".tar")).write_bytes(b"tree")
                     return Result(command, 0, "", "", 0.0, self.name)
                 folder = next(Path(word).parent for word in words if word.endswith("/tree"))
                 (folder / "tree/var/lib").mkdir(parents=True)
@@ -295,4 +295,17 @@ def test_the_tree_of_a_base_is_made_once(places: Places) -> None:
     assert tools.ran.count("mmdebstrap") == 3, "the base, and each of the two"
     [archive] = ImageStore(places).bases.glob("*.tar")
     assert archive.read_bytes() == b"tree"
-    assert not list(ImageStore(places).bases.glob("*.debs"))
+    assert not list(ImageStore(places).bases.glob("*.work"))
+
+
+@pytest.mark.usefixtures("offered")
+def test_a_base_that_failed_or_was_killed_leaves_nothing(places: Places) -> None:
+    recipe, bases = replace(RECIPE, base=("bash",)), ImageStore(places).bases
+    with pytest.raises(CommandFailed, match="it broke"):
+        build(places, Tools(fail={"mmdebstrap": "it broke"}), recipe)
+    [lock] = bases.iterdir()
+    assert lock.stat().st_size == 0, "what the mirror needs may be a proxy's password"
+    left = lock.with_suffix(".work")
+    (left / "tree").mkdir(parents=True)
+    build(places, Tools(), recipe)
+    assert {path.suffix for path in bases.iterdir()} == {".lock", ".tar"}

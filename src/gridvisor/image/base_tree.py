@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from gridvisor.core.events import Bus
-from gridvisor.core.files import locked
+from gridvisor.core.files import locked, remove_left
 from gridvisor.image.mmdebstrap import begin, keep_files, mmdebstrap, share_files, source_words, write_options
 from gridvisor.image.recipe import Recipe, content_id
 from gridvisor.image.store import ImageStore
@@ -33,21 +33,16 @@ def base_tree(recipe: Recipe, *, store: ImageStore, apt: Apt, mirror: Mirror, ta
     store.bases.mkdir(parents=True, exist_ok=True)
     with locked(archive.with_suffix(".lock")):
         if not archive.exists():
-            work = archive.with_suffix(".new")
-            work.unlink(missing_ok=True)
-            fetched = store.bases / f"{archive.stem}.debs"
-            fetched.mkdir(exist_ok=True)
-            tree = archive.with_suffix(".tree")
-            # mmdebstrap clears it itself, unless it was killed.
-            shutil.rmtree(tree, ignore_errors=True)
-            tree.mkdir()
-            with bus.step("install base", where=base.name):
-                write_options(mirror, fetched)
-                argv = base_argv(base, mirror, archive=work, debs=store.debs, fetched=fetched)
-                target.run(Command(argv, {"TMPDIR": str(tree)}), timeout_s=TIMEOUT_S)
-            shutil.rmtree(tree, ignore_errors=True)
-            share_files(fetched, store.debs)
-            work.replace(archive)
+            work = archive.with_suffix(".work")
+            if work.exists():
+                remove_left(work)
+            work.mkdir()
+            try:
+                with bus.step("install base", where=base.name):
+                    made = _made(base, mirror, folder=work, debs=store.debs, target=target)
+                made.replace(archive)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
             for old in store.bases.glob(f"{recipe.suite}-*.tar"):  # of packages that the suite has no more
                 if time.time() - old.stat().st_mtime > _KEPT_S:
                     old.unlink()
@@ -55,10 +50,13 @@ def base_tree(recipe: Recipe, *, store: ImageStore, apt: Apt, mirror: Mirror, ta
     return archive
 
 
-def base_argv(base: Recipe, mirror: Mirror, *, archive: Path, debs: Path, fetched: Path) -> tuple[str, ...]:
-    """The words that make the archive, leaving package files in the folder `fetched`."""
-    return mmdebstrap(
-        fetched,
+def _made(base: Recipe, mirror: Mirror, *, folder: Path, debs: Path, target: Target) -> Path:
+    archive, fetched, tree = folder / "tree.tar", folder / "debs", folder / "tree"
+    fetched.mkdir()
+    tree.mkdir()
+    write_options(mirror, folder)
+    argv = mmdebstrap(
+        folder,
         # Lists stay: those who begin with this tree ask the mirror only whether there are newer ones.
         *("--variant=minbase", "--format=tar", "--skip=essential/unlink,download/empty,cleanup/apt/lists"),
         f"--include={','.join(base.packages)}",
@@ -66,3 +64,6 @@ def base_argv(base: Recipe, mirror: Mirror, *, archive: Path, debs: Path, fetche
         keep_files(fetched),
         *(base.suite, str(archive), *source_words(base, mirror)),
     )
+    target.run(Command(argv, {"TMPDIR": str(tree)}), timeout_s=TIMEOUT_S)
+    share_files(fetched, debs)
+    return archive
