@@ -19,7 +19,7 @@ from gridvisor.core.errors import GridvisorError, SystemSaidNo, TimedOut
 from gridvisor.core.events import Bus
 from gridvisor.core.places import Places
 from gridvisor.monitor.protocol import DomainRow, State
-from gridvisor.run.command import Command, Result, Unreachable
+from gridvisor.run.command import SHELL, Command, Result, Unreachable
 from gridvisor.site.check import SHIPPED
 from gridvisor.site.machine import expand
 from gridvisor.site.model import Site
@@ -27,7 +27,7 @@ from gridvisor.site.role import find_roles
 
 READY = files("gridvisor.app.site").joinpath("ready.sh").read_text()
 # Each unit has a file with the states that it is seen in one after another, and a file UNIT.start with those that it is
-# in once it was started.
+# in once it was started. The boot has ended, or the file `boot` has what timeout(1) says of each wait for that.
 SYSTEMCTL = """\
 cd "${0%/*}/units"
 verb=$1
@@ -43,6 +43,11 @@ case $verb in
     start) echo "$1" >>../started; cp "$1.start" "$1" ;;
     status) echo "last words" ;;
     list-units) ;;
+    is-system-running)
+        echo "$1" >>../waits
+        said=$(head -n 1 ../boot 2>/dev/null) || said=0
+        sed -i 1d ../boot 2>/dev/null
+        exit "$said" ;;
 esac
 """
 
@@ -68,7 +73,7 @@ def ready(
 ) -> tuple[int, list[str], list[str]]:
     """Status, lines, and which units were started."""
     done = subprocess.run(
-        ["sh", "-c", READY, "sh", "again" if again else "", " ".join(units), *checks],
+        [*SHELL, READY, "sh", "again" if again else "", " ".join(units), *checks],
         env={"PATH": f"{guest}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -91,10 +96,20 @@ def test_units_and_then_checks_are_waited_for(guest: Path) -> None:
     )
 
 
+def test_the_end_of_a_boot_is_waited_for_and_not_asked_for(guest: Path) -> None:
+    unit(guest, "a.service", *["activating"] * 5, "active")
+    (guest / "timeout").write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    (guest / "timeout").chmod(0o755)
+    degraded = "1"
+    (guest / "boot").write_text(f"124\n124\n{degraded}\n")
+    assert ready(guest, "a.service") == (0, ["waiting for a.service", "ready"], [])
+    assert (guest / "waits").read_text().split() == ["--wait"] * 3
+
+
 def test_who_is_not_listened_to_any_more_ends(guest: Path) -> None:
     unit(guest, "a.service", "activating")
     process = subprocess.Popen(
-        ["sh", "-c", READY, "sh", "", "a.service"], env={"PATH": f"{guest}:/usr/bin:/bin"}, stdout=subprocess.PIPE
+        [*SHELL, READY, "sh", "", "a.service"], env={"PATH": f"{guest}:/usr/bin:/bin"}, stdout=subprocess.PIPE
     )
     with process:
         assert process.stdout is not None

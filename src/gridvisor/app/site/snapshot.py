@@ -91,8 +91,7 @@ def restore_snapshot(deployment: Deployment, name: str, *, timeout_s: float) -> 
         clear_left(deployment, store)  # waits for one that was killed here, and has not ended over there
         write_whole(deployment.folder / RESTORING, name)
         with bus.step("end machines", where=site):
-            for row in deployment.rows().values():
-                deployment.host.monitor.destroy(row.name)
+            each([row.name for row in deployment.rows().values()], deployment.host.monitor.destroy)
         with bus.step("put disks back", where=site):
             pool = deployment.pool
             for volume in pool.list():
