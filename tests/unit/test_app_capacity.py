@@ -70,7 +70,7 @@ def test_when_nothing_fits_no_size_is_offered(outstanding: int) -> None:
 
 def test_volumes_may_fill_the_disk_and_no_more(tmp_path: Path) -> None:
     has = Room(0, 3 << 30)
-    check_disk(3 << 30, has=has)
+    check_disk(3 << 30, has=has, unless="a wish")
     with pytest.raises(Refused, match=r"5 GiB.*3 GiB free") as refused:
-        check_disk(5 << 30, has=has)
-    assert "--overcommit" in (refused.value.hint or "")
+        check_disk(5 << 30, has=has, unless="a wish")
+    assert "or a wish" in (refused.value.hint or "")

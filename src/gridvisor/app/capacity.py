@@ -77,11 +77,14 @@ def check_site_memory(wanted_mib: Mapping[str, int], *, has: Room, outstanding: 
     )
 
 
-def check_disk(wanted_bytes: int, *, has: Room) -> None:
-    """Raise Refused when volumes of `wanted_bytes` in all would not fit once they are full."""
+def check_disk(wanted_bytes: int, *, has: Room, unless: str) -> None:
+    """Raise Refused when volumes of `wanted_bytes` in all would not fit once they are full.
+
+    `unless` says what has them made all the same.
+    """
     if wanted_bytes > has.disk_bytes:
         raise Refused(
             f"Not enough disk: new volumes would grow to {format_size(wanted_bytes)}, and '{has.disk}' has"
             f" {format_size(has.disk_bytes)} free.",
-            hint="gridvisor image gc, gridvisor volume list; `domain create` has --overcommit, to take it all the same",
+            hint=f"gridvisor image gc, gridvisor volume list; or {unless}, since they are small until they are written",
         )

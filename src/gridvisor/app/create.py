@@ -71,7 +71,8 @@ def create_domain(wish: Wish, host: Host) -> DomainRow:
     with bus.step("image", where=domain.name):
         image = base_image(host, wish.image) if root_image_is_needed(wanted, there) else None
     if not wish.overcommit:
-        check_disk(missing_bytes(wanted, there, image.path.stat().st_size if image else 0), has=has)
+        missing = missing_bytes(wanted, there, image.path.stat().st_size if image else 0)
+        check_disk(missing, has=has, unless="`domain create --overcommit`")
     with ThreadPoolExecutor() as beside:  # the network is brought up meanwhile
         volumes_made = beside.submit(_volumes, domain, wanted, there, image, host)
         machine = host.machines.settle(domain, host.network.subnet)

@@ -190,6 +190,7 @@ class Site(Strict):
     publish: dict[MachineName, Ports] = Field(
         {}, description="Ports of machines that are to answer on 127.0.0.1 of the host.", examples=[{"mon": [9090]}]
     )
+    overcommit: bool = Field(False, description="Whether its volumes, when full, may exceed the disk together.")
 
     @model_validator(mode="before")
     @classmethod

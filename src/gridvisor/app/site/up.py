@@ -258,7 +258,7 @@ def _refuse_what_does_not_fit(deployment: Deployment, steps: Sequence[Step]) -> 
             )
     mine = {row.name for name, row in ours.items() if name in ending}
     check_site_memory(
-        {machine.name: machine.memory_mib for machine in booting},
+        {machine.name: machine.memory_mib + host.kernel_mib for machine in booting},
         has=has,
         outstanding=outstanding_mib([row for row in rows if row.name not in mine], overhead_mib=has.overhead_mib),
         freed_mib=sum(row.held_mib + has.overhead_mib for row in rows if row.name in mine),
@@ -270,7 +270,8 @@ def _refuse_what_does_not_fit(deployment: Deployment, steps: Sequence[Step]) -> 
         for volume in site_volumes(machine)
         if volume.name not in there
     )
-    check_disk(new_bytes, has=has)
+    if not deployment.site.overcommit:
+        check_disk(new_bytes, has=has, unless="'overcommit: true' in the site file")
     running = {row.name for row in rows if row.state is not State.CRASHED}
     for machine in booting:
         if deployment.domain_name(machine) not in running:
