@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -32,6 +33,15 @@ def test_all_are_waited_for_and_all_failures_told() -> None:
     assert told == {("odd 1", "while working on 1"), ("odd 3", "while working on 3")}
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever starts tests in the background of a shell has interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_halts_what_is_under_way_and_begins_nothing_else() -> None:
     halt, begun, both = threading.Event(), [], threading.Barrier(2)
 
