@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from figures import show, timed
 
 from gridvisor.app.host import Host
 from gridvisor.app.image import BASE
@@ -55,17 +56,6 @@ class Bench:
 
     def destroy(self, name: str) -> None:
         self.gridvisor("domain", "destroy", "--volumes", name)
-
-
-def timed(work: Callable[[], object]) -> float:
-    began_s = time.monotonic()
-    work()
-    return time.monotonic() - began_s
-
-
-def show(what: str, seconds: list[float], unit: str = "s") -> None:
-    spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-    print(f"{what:<58} {statistics.median(seconds):7.2f} {unit:<4} ({spread}, n={len(seconds)})")
 
 
 def base_disk(places: Places) -> Path:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from figures import show, timed
 
 from gridvisor.app.host import Host
 from gridvisor.app.site.deployment import Deployment
@@ -82,17 +81,6 @@ def is_guest(folder: Path) -> bool:
     """True for the processes of a User-Mode Linux: its kernel, and those that hold its programs' memory."""
     line = (folder / "cmdline").read_bytes()
     return b"linux.uml" in line or b"uml-userspace" in line
-
-
-def timed(work: Callable[[], object]) -> float:
-    began_s = time.monotonic()
-    work()
-    return time.monotonic() - began_s
-
-
-def show(what: str, values: list[float], unit: str = "s", target: str = "") -> None:
-    spread = f"{min(values):.2f} to {max(values):.2f}, n={len(values)}"
-    print(f"{what:<52} {statistics.median(values):8.2f} {unit:<4} ({spread}) {target}", flush=True)
 
 
 def thousand_machines(home: Path) -> float:

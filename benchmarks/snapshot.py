@@ -15,7 +15,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from grid_site import Bench, show, timed
+from figures import show, timed
+from grid_site import Bench
 
 from gridvisor.core.places import Places
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from figures import show, timed
 
 from gridvisor.app.box import box_of
 from gridvisor.app.host import Host
@@ -112,17 +111,6 @@ class Bench:
 
     def destroy(self, name: str) -> None:
         self.domain("destroy", "--volumes", name)
-
-
-def timed(work: Callable[[], object]) -> float:
-    began_s = time.monotonic()
-    work()
-    return time.monotonic() - began_s
-
-
-def show(what: str, seconds: list[float], unit: str = "s") -> None:
-    spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-    print(f"{what:<58} {statistics.median(seconds):7.2f} {unit:<4} ({spread}, n={len(seconds)})", flush=True)
 
 
 def cold(bench: Bench) -> None:

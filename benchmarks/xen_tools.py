@@ -14,10 +14,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from figures import show, timed
 
 from gridvisor.core.places import Places
 from gridvisor.package.apt import source_line
@@ -37,16 +38,6 @@ for number in $(seq {GUESTS}); do
     test -s "/xen/domains/tool$number/disk.img" && test -s "/etc/xen/tool$number.cfg"
 done
 """
-
-
-def timed(work: Callable[[], object]) -> float:
-    began_s = time.monotonic()
-    work()
-    return time.monotonic() - began_s
-
-
-def show(what: str, seconds: float) -> None:
-    print(f"{what:<66} {seconds:8.1f} s", flush=True)
 
 
 def tools(folder: Path) -> Callable[[], None]:
@@ -110,9 +101,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gridvisor-bench-") as work:
         theirs = tools(Path(work))
         cold = timed(theirs)
-        show(f"xen-create-image, {GUESTS} guests, cold", cold)
+        show(f"xen-create-image, {GUESTS} guests, cold", [cold])
         warm = timed(theirs)
-        show(f"xen-create-image, {GUESTS} guests, warm", warm)
+        show(f"xen-create-image, {GUESTS} guests, warm", [warm])
         home = Path(work) / "home"
         home.mkdir()
         own = Gridvisor(home, cache)
@@ -125,9 +116,9 @@ def main() -> None:
         finally:
             own("host", "box", "rm", "--yes")
             own("image", "rm", "xen-tools-bench")  # so that it is built the next time, too
-        show("gridvisor, its image built", image)
-        show(f"gridvisor, {GUESTS} guests, the image not in the box yet", first)
-        show(f"gridvisor, {GUESTS} guests, warm", again)
+        show("gridvisor, its image built", [image])
+        show(f"gridvisor, {GUESTS} guests, the image not in the box yet", [first])
+        show(f"gridvisor, {GUESTS} guests, warm", [again])
         print(f"xen-create-image takes {cold / (image + first):.1f} times as long cold, {warm / again:.1f} times warm")
 
 
