@@ -3,8 +3,8 @@
     sudo .venv/bin/python tests/campaigns/trials.py [--site FILE] faults [NAME...]
     sudo .venv/bin/python tests/campaigns/trials.py [--site FILE] itself [TIMES]
 
-The site is examples/kiam.yaml, or another one that has ui, ce, wn and se. Prints a line for each trial, with what it
-says and how long it took.
+The site is examples/kiam.yaml, or another one that has ui, ce, wn and se; and mon, without which a fault in its bdii is
+tried on nobody. Prints a line for each trial, with what it says and how long it took.
 """
 
 from __future__ import annotations
