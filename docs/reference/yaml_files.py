@@ -180,6 +180,8 @@ def _kind(one: dict[str, Any]) -> str:
         case "object":
             patterns = one.get("patternProperties", {})
             return f"a mapping by name{_of(next(iter(patterns.values()), one.get('additionalProperties', {})))}"
+        case "boolean":
+            return "`true` or `false`"
         case "integer":
             low, high = one.get("minimum"), one.get("maximum")
             return f"a number from {low} to {high}" if high is not None else "a number"
@@ -214,7 +216,7 @@ def _yaml(value: object) -> str:
             return "{" + ", ".join(f"{key}: {flow(one)}" for key, one in value.items()) + "}"
         if isinstance(value, list):
             return "[" + ", ".join(map(flow, value)) + "]"
-        return str(value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
 
     return f"`{flow(value)}`".replace(" ", _GLUE)
 

@@ -19,9 +19,9 @@ say() {
     shown=$1
 }
 
-# pause LEAST COMMAND...: runs the command with how many seconds it has: as many as what came since the last time took, twice
-# as many if that was less than a second, and LEAST hundredths at least. Where processors are emulated, asking takes long,
-# and would leave none to what is asked.
+# pause LEAST COMMAND...: runs the command with how many seconds it has: as many as what came since the last time took,
+# twice as many if that was less than a second, and LEAST hundredths at least. Where processors are emulated, asking takes
+# long, and would leave none to what is asked.
 clock() {
     read -r up _ </proc/uptime
     up=${up%.*}${up#*.} # hundredths of a second
@@ -40,7 +40,7 @@ pause() {
     since=$up
 }
 
-# The end of the boot is told to who waits for it. To ask every 0.3 s took guests a tenth of their boot.
+# Who waits for the end of the boot is told of it; every 0.3 s the question took processors from six guests that boot.
 booting=yes
 boot_ends() {
     status=0
