@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
+
+import pytest
 
 from gridvisor.app.image import BASE
 from gridvisor.core.places import Places
@@ -12,12 +14,19 @@ from gridvisor.image.store import Image, ImageStore
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
+@pytest.fixture(autouse=True)
+def _modules_of_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They find each other by the folder of the one that is run."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
+def test_a_benchmark_loads_and_measures_nothing_by_that(name: str) -> None:
+    assert importlib.import_module(name).__doc__
+
+
 def test_the_guest_by_hand_has_the_base_image_and_not_that_of_a_role(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("first_machine", BENCHMARKS / "first_machine.py")
-    assert spec is not None
-    assert spec.loader is not None
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    benchmark = importlib.import_module("first_machine")
     places = Places(tmp_path / "cache", tmp_path / "state")
     store = ImageStore(places)
     for built_at, (image_id, name) in enumerate((("a1", "trixie-ce"), ("b2", BASE), ("c3", BASE), ("d4", "trixie-ui"))):
