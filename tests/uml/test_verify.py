@@ -160,8 +160,14 @@ def test_without_a_mirror_there_is_no_verdict(
 def test_the_guilty_file_is_named(shared_home: Home, site: Path, tmp_path: Path, debs: Path) -> None:
     fault = Fault("moved-certificate", moved_certificate, "se", CFG)
     file = candidate(fault, tmp_path / fault.name, debs)
-    trial = verify(shared_home, site, file, "--without", "rollback", "--bisect", code=1)
+    trial = verify(shared_home, site, file, "--bisect", "--keep", code=1)
     [finding, *_] = [one for stage in trial["stages"] for one in stage["findings"]]
     assert (finding["blame"], finding["step"], finding["weight"]) == ("configuration", "se", "no")
     [guilty] = trial["guilty"]
     assert (guilty["suspects"], guilty["sure"]) == ([CFG], 1.0), guilty
+    # What was tried for that is gone: the site is as the upgrade has left it, and can be had as it was before, too.
+    wrong = ("ssh", "-s", "tried-trial", "se", "--", "grep", "-q", "^xrd.tls /etc/xrd", f"/{CFG[8:-3]}")
+    assert shared_home.run(*wrong).returncode == 0
+    shared_home.ok("snapshot", "restore", "tried-trial", "baseline")
+    assert shared_home.run(*wrong).returncode == 1
+    shared_home.ok("destroy", "--yes", "tried-trial")

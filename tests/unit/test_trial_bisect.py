@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridvisor.core.errors import SystemSaidNo
+from gridvisor.core.errors import GridvisorError, SystemSaidNo
 from gridvisor.core.events import Bus
 from gridvisor.package.apt import PackageVersion
 from gridvisor.release.candidate import Candidate
@@ -69,7 +69,7 @@ def test_findings_are_explained_by_the_part_that_was_found(
     host: Any = SimpleNamespace(bus=Bus())
     candidate = Candidate(tmp_path / "c.yaml", "c", "", (), None, ())
     course = Course(host, Model("kiam", tmp_path), candidate, tmp_path, trial, lambda _: None, release=release)
-    monkeypatch.setattr(bisect, "known_to_host", lambda *_: None)
+    monkeypatch.setattr(bisect, "site_of", lambda _: None)
     monkeypatch.setattr(bisect._Search, "_with", lambda self, parts, *, boot: {part.name for part in parts})
     monkeypatch.setattr(
         bisect._Search,
@@ -121,12 +121,74 @@ def test_jobs_are_asked_also_when_the_machine_does_not_come_back(
     host: Any = SimpleNamespace(bus=Bus())
     candidate = Candidate(tmp_path / "c.yaml", "c", "", (), None, ())
     course = Course(host, Model("kiam", tmp_path), candidate, tmp_path, trial, lambda _: None, release=release)
-    monkeypatch.setattr(bisect, "known_to_host", lambda *_: None)
+    monkeypatch.setattr(bisect, "site_of", lambda _: None)
     monkeypatch.setattr(bisect, "at_baseline", lambda _: None)
     monkeypatch.setattr(bisect, "Load", Load)
     monkeypatch.setattr(bisect._Search, "_apply", apply)
     [guilty] = bisect.find_guilty(course, course.trial.findings)
     assert (guilty.suspects, guilty.sure) == (("arc",), 1.0)
+
+
+@pytest.fixture
+def kept_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Course, list[str]]:
+    """A trial with something to look for, and what is done to its site: a list that grows."""
+    finding = Finding(Blame.MIDDLEWARE, Weight.NO, Stage.UPGRADE, "se", "stored[se]", "no")
+    trial = Trial("1", "kiam", "c", "", 1.0, stages=(StageResult(Stage.UPGRADE, 0.0, 1.0, findings=(finding,)),))
+    release = Release("c", {"se": RolePackages(("xrd",))}, tmp_path)
+    host: Any = SimpleNamespace(bus=Bus())
+    candidate = Candidate(tmp_path / "c.yaml", "c", "", (), None, ())
+    course = Course(host, Model("kiam", tmp_path), candidate, tmp_path, trial, lambda _: None, release=release)
+    done: list[str] = []
+
+    def fails(_: object, parts: Sequence[Part]) -> bool:
+        done.append("try")
+        return bool(parts)
+
+    def restore(_: object, name: str, **__: object) -> None:
+        done.append(f"restore {name}")
+        raise ExceptionGroup("up", [SystemSaidNo("'se' still waits for XRootD.")])
+
+    monkeypatch.setattr(bisect, "site_of", lambda _: SimpleNamespace(machines=()))
+    monkeypatch.setattr(bisect, "list_snapshots", lambda _: [SimpleNamespace(name="baseline")])
+    monkeypatch.setattr(bisect, "take_snapshot", lambda _, name: done.append(f"take {name}"))
+    monkeypatch.setattr(bisect, "restore_snapshot", restore)
+    monkeypatch.setattr(bisect._Search, "_fails", fails)
+    return course, done
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_site_that_is_kept_is_brought_back_after_the_search(kept_site: tuple[Course, list[str]], keep: bool) -> None:
+    course, done = kept_site
+    [guilty] = bisect.find_guilty(course, course.trial.findings, keep=keep)
+    assert guilty.suspects == ("xrd",)
+    tries = ["try"] * done.count("try")
+    assert tries
+    assert done == (["take as-upgraded", *tries, "restore as-upgraded"] if keep else tries)
+
+
+def test_a_search_that_begins_anew_keeps_what_the_first_one_has_kept(
+    kept_site: tuple[Course, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course, done = kept_site
+    monkeypatch.setattr(bisect, "list_snapshots", lambda _: [SimpleNamespace(name="as-upgraded")])
+    bisect.find_guilty(course, course.trial.findings, keep=True)
+    assert "take as-upgraded" not in done
+    assert done[-1] == "restore as-upgraded"
+
+
+def test_what_cannot_be_kept_is_not_lost_for_the_search(
+    kept_site: tuple[Course, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course, done = kept_site
+
+    def no_room(*_: object) -> None:
+        raise GridvisorError("There is no room.")
+
+    monkeypatch.setattr(bisect, "take_snapshot", no_room)
+    [guilty] = bisect.find_guilty(course, course.trial.findings, keep=True)
+    assert guilty.suspects == ()
+    assert "There is no room." in guilty.runs[-1]
+    assert done == []
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,20 @@ def roles(tmp_path: Path) -> Path:
     return tmp_path
 
 
+HAS_5 = {"xrootd": "5"}
+HAS_6 = {"xrootd": "6"}
+
+
 @pytest.mark.parametrize(
-    ("act", "done"),
+    ("act", "has_then", "done"),
     [
-        (Act.CHANGE, ["upgrade", "up", "ready"]),
-        (Act.REPLACE, ["upgrade", "up", "before new", "upgrade", "ready"]),
+        (Act.CHANGE, HAS_6, ["upgrade", "up", "ready"]),
+        (Act.REPLACE, HAS_5, ["upgrade", "up", "before new", "upgrade", "ready"]),
+        (Act.REPLACE, HAS_6, ["upgrade", "up", "before new", "upgrade", "ready"]),  # with its disk, but more memory
     ],
 )
 def test_a_machine_made_anew_is_upgraded_again(
-    roles: Path, monkeypatch: pytest.MonkeyPatch, act: Act, done: list[str]
+    roles: Path, monkeypatch: pytest.MonkeyPatch, act: Act, has_then: dict[str, str], done: list[str]
 ) -> None:
     seen: list[str] = []
     machine: Any = SimpleNamespace(name="se", role=SimpleNamespace(name="se"))
@@ -45,8 +50,9 @@ def test_a_machine_made_anew_is_upgraded_again(
         return steps
 
     def upgrade_machine(*_: object, **__: object) -> Upgraded:
+        before = has_then if "upgrade" in seen else HAS_5
         seen.append("upgrade")
-        return Upgraded({}, {"xrootd": "6"}, "")
+        return Upgraded(before, HAS_6, "")
 
     monkeypatch.setattr(upgrade_module, "with_candidate_roles", lambda *_: deployment)
     monkeypatch.setattr(upgrade_module, "up", up)

@@ -39,8 +39,10 @@ def _lines(trial: Trial) -> Iterator[str]:
     if len(findings) > _MOST:
         yield f"  … and {len(findings) - _MOST} more"
     for guilty in trial.guilty:
-        suspects = " + ".join(guilty.suspects) or "not found out"
-        yield f"\nGuilty of {guilty.probe}: {suspects}" + (f" ({guilty.sure:.0%} sure)" if guilty.suspects else "")
+        suspects = f"{' + '.join(guilty.suspects)} ({guilty.sure:.0%} sure)" if guilty.suspects else "not found out"
+        yield f"\nGuilty of {guilty.probe}: {suspects}"
+        if not guilty.suspects:
+            yield f"  {guilty.runs[-1]}"
         if guilty.also:
             yield f"  and so of {', '.join(guilty.also)}"
     yield f"\nMore: gridvisor report show {trial.id} -o html"

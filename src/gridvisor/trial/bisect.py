@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gridvisor.app.site.deployment import Deployment
+from gridvisor.app.site.snapshot import list_snapshots, restore_snapshot, take_snapshot
 from gridvisor.core.errors import GridvisorError, SystemSaidNo
 from gridvisor.trial.compare import risks
 from gridvisor.trial.course import BAD, Course, ask, leaves
@@ -16,12 +17,12 @@ from gridvisor.trial.load import FILES, JOBS, NOT_STORED, REFUSED, Load
 from gridvisor.trial.measure import MEASURES, START, at_rest, in_use, slower
 from gridvisor.trial.model import Blame, Finding, Guilty, Stage, Trial
 from gridvisor.trial.restart import RESTART, restart
-from gridvisor.trial.self_check import TRIAL, at_baseline
-from gridvisor.trial.site import known_to_host, trial_name
-from gridvisor.trial.upgrade import ALL_UPGRADED, COMPARED, apply_candidate, compared, in_order
+from gridvisor.trial.self_check import at_baseline, site_of
+from gridvisor.trial.upgrade import ALL_UPGRADED, COMPARED, READY_S, apply_candidate, compared, in_order
 
 T = TypeVar("T")
 
+AS_UPGRADED = "as-upgraded"
 MOST = 2  # findings of which the guilty part is looked for
 _REPEATS = 2
 
@@ -78,13 +79,48 @@ def parts_of(course: Course) -> tuple[Part, ...]:
     return (*(Part(name) for name in packages), *files)
 
 
-def find_guilty(course: Course, findings: Sequence[Finding]) -> tuple[Guilty, ...]:
+def find_guilty(course: Course, findings: Sequence[Finding], *, keep: bool = False) -> tuple[Guilty, ...]:
     """The guilty parts of the first of those `findings`, which stand against the candidate, that are of the upgrade.
 
     What does not come about without the guilty part of an earlier finding is that part's too, and is not looked into.
-    Each try restores the trial's snapshot. What cannot be tried gives a Guilty without suspects, which says why.
+    Each try restores the trial's snapshot; with `keep` the site is then brought back to how the upgrade has left it.
+    What cannot be tried gives a Guilty without suspects, which says why.
     """
     left = [one for one in findings if one.stage is Stage.UPGRADE and one.step != "packages"]
+    if not (left and keep):
+        return _guilty_of(left, course)
+    try:
+        _keep_as_upgraded(course)
+    except (GridvisorError, ExceptionGroup) as error:
+        why = f"not looked for, since the site as the upgrade has left it would be lost: {error}"
+        return (Guilty(left[0].what, (), 0.0, (why,)),)
+    guilty = _guilty_of(left, course)
+    _bring_back_as_upgraded(course)
+    return guilty
+
+
+def _keep_as_upgraded(course: Course) -> None:
+    """Keep the trial's site as a snapshot; once, should the search be broken off and begin anew."""
+    deployment = site_of(course)
+    if deployment is not None and all(one.name != AS_UPGRADED for one in list_snapshots(deployment)):
+        take_snapshot(deployment, AS_UPGRADED)
+
+
+def _bring_back_as_upgraded(course: Course) -> None:
+    """Put the disks back and boot. That not all services answer is what stands against the candidate, maybe."""
+    course.pristine = False
+    deployment = site_of(course)
+    if deployment is None:
+        return
+    try:
+        restore_snapshot(deployment, AS_UPGRADED, timeout_s=READY_S)
+    except (GridvisorError, ExceptionGroup) as error:
+        for one in leaves(error):
+            course.host.bus.note(f"the site as the upgrade has left it: {one}", where="bisect")
+
+
+def _guilty_of(findings: Sequence[Finding], course: Course) -> tuple[Guilty, ...]:
+    left = list(findings)
     guilty: list[Guilty] = []
     while left and len(guilty) < MOST:
         search, *others = _Search(course, left[0]), *left[1:]
@@ -163,7 +199,7 @@ class _Search:
     def _likely_first(self, parts: Sequence[Part]) -> tuple[Part, ...]:
         """The parts with those first that the finding speaks of, and then those of the machine where it was seen."""
         roles = self.course.release.roles if self.course.release is not None else {}
-        deployment = known_to_host(self.course.host, trial_name(self.course.model.name, TRIAL))
+        deployment = site_of(self.course)
         role = {one.name: one.role.name for one in deployment.machines}.get(self.finding.step) if deployment else None
 
         def distance(part: Part) -> tuple[bool, bool]:

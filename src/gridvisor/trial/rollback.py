@@ -14,8 +14,8 @@ from gridvisor.run.command import Unreachable
 from gridvisor.site.machine import Machine
 from gridvisor.trial.course import Course
 from gridvisor.trial.model import Blame, Stage, Weight
-from gridvisor.trial.self_check import TRIAL, at_baseline
-from gridvisor.trial.site import known_to_host, trial_name, without_candidate_roles
+from gridvisor.trial.self_check import at_baseline, site_of
+from gridvisor.trial.site import without_candidate_roles
 from gridvisor.trial.upgrade import EACH, READY_S, had_file, require_ready
 
 DOWNGRADE = "downgrade"
@@ -24,7 +24,7 @@ DOWNGRADE = "downgrade"
 def rollback(course: Course) -> None:
     """Take back files and packages, where that goes; then restore the snapshot, which has to go, and probe."""
     with course.stage(Stage.ROLLBACK, fault=Blame.INFRASTRUCTURE) as stage:
-        deployment = known_to_host(course.host, trial_name(course.model.name, TRIAL))
+        deployment = site_of(course)
         upgraded = [] if deployment is None else [one for one in deployment.machines if had_file(course, one).exists()]
         # Once the snapshot is being restored there is nothing to downgrade any more.
         if deployment is not None and upgraded and not stage.had(DOWNGRADE):

@@ -43,9 +43,14 @@ def self_check(course: Course) -> None:
             course.pristine = True
 
 
+def site_of(course: Course) -> Deployment | None:
+    """The trial's site as it is; None when there is none."""
+    return known_to_host(course.host, trial_name(course.model.name, TRIAL))
+
+
 def at_baseline(course: Course) -> Deployment:
     """The trial's site as the self-check has left it; made now, unprobed, when that stage was left out."""
-    deployment = known_to_host(course.host, trial_name(course.model.name, TRIAL))
+    deployment = site_of(course)
     if deployment is not None and course.pristine:
         return deployment
     if deployment is not None and any(one.name == BASELINE for one in list_snapshots(deployment)):
@@ -57,7 +62,7 @@ def at_baseline(course: Course) -> Deployment:
 
 
 def _site_up(course: Course) -> Deployment:
-    if left := known_to_host(course.host, trial_name(course.model.name, TRIAL)):
+    if left := site_of(course):
         destroy(left, keep_data=False)
     deployment = make_site(course.host, course.model, TRIAL, course.folder)
     up(deployment, lambda _: None, timeout_s=UP_S)

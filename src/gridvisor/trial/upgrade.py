@@ -213,8 +213,9 @@ def apply_candidate(
         except* (CommandFailed, TimedOut) as failed:  # what the files are for does not take them
             raise SystemSaidNo("\n".join(map(str, leaves(failed)))) from failed
         if done is not None and _makes_anew(steps):
-            # Of another recipe, so its disk was made anew, with the baseline's packages.
-            done = _upgraded(course, deployment, machine, wanted)
+            # Maybe of another recipe: then its disk was made anew too, with the baseline's packages. Else it has them.
+            again = _upgraded(course, deployment, machine, wanted)
+            done = again if again.changed else done
     if wanted or _has_files(machine, roles):
         require_ready(machine, deployment)
     return deployment, done

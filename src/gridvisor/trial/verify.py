@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from gridvisor.app.host import Host, require_root
+from gridvisor.app.site.deployment import Deployment
 from gridvisor.app.site.down import destroy
 from gridvisor.core.errors import Refused
 from gridvisor.core.files import write_whole
@@ -80,7 +81,8 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
             if _says_no(course, wish, Stage.SELF_CHECK):
                 break
         if wish.bisect:
-            course.note(guilty=find_guilty(course, against(_weighed(course.trial, wish.known))))
+            stand_against = against(_weighed(course.trial, wish.known))
+            course.note(guilty=find_guilty(course, stand_against, keep=wish.keep))
         trial = _judged(blamed(course.trial), wish.known)
         for text in unused_notes(wish.known, trial):
             host.bus.note(text)
@@ -90,6 +92,9 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
         course.note(stages=trial.stages, verdict=trial.verdict, ended_s=time.time())
         if not wish.keep:
             _remove_sites(host, model)
+        for site in _sites(host, model):
+            name = site.site.site
+            host.bus.note(f"the site '{name}' stays: gridvisor ssh -s {name} {site.machines[0].name}")
     return course.trial
 
 
@@ -187,6 +192,11 @@ def _weighed(trial: Trial, known: Sequence[Known]) -> Trial:
 
 
 def _remove_sites(host: Host, model: Model) -> None:
-    for what in (TRIAL, FRESH):
-        if site := known_to_host(host, trial_name(model.name, what)):
-            destroy(site, keep_data=False)
+    for site in _sites(host, model):
+        destroy(site, keep_data=False)
+
+
+def _sites(host: Host, model: Model) -> tuple[Deployment, ...]:
+    """The trial's sites that are there."""
+    known = (known_to_host(host, trial_name(model.name, what)) for what in (TRIAL, FRESH))
+    return tuple(site for site in known if site is not None)
