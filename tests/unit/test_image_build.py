@@ -309,3 +309,18 @@ def test_a_base_that_failed_or_was_killed_leaves_nothing(places: Places) -> None
     (left / "tree").mkdir(parents=True)
     build(places, Tools(), recipe)
     assert {path.suffix for path in bases.iterdir()} == {".lock", ".tar"}
+
+
+@pytest.mark.usefixtures("offered")
+def test_a_new_base_removes_old_ones_and_what_killed_builds_of_them_left(places: Places) -> None:
+    bases = ImageStore(places).bases
+    for name in ("trixie-old.tar", "trixie-new.tar"):
+        bases.mkdir(parents=True, exist_ok=True)
+        (bases / name).touch()
+    for name in ("trixie-old.work", "trixie-new.work"):
+        (bases / name / "tree").mkdir(parents=True)
+    for old in bases.glob("*-old.*"):
+        os.utime(old, (1, 1))
+    build(places, Tools(), replace(RECIPE, base=("bash",)))
+    assert {path.name for path in bases.iterdir()} >= {"trixie-new.tar", "trixie-new.work"}
+    assert not list(bases.glob("*-old*"))

@@ -43,11 +43,17 @@ def base_tree(recipe: Recipe, *, store: ImageStore, apt: Apt, mirror: Mirror, ta
                 made.replace(archive)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-            for old in store.bases.glob(f"{recipe.suite}-*.tar"):  # of packages that the suite has no more
-                if time.time() - old.stat().st_mtime > _KEPT_S:
-                    old.unlink()
+            _remove_old(store.bases)
         os.utime(archive)
     return archive
+
+
+def _remove_old(bases: Path) -> None:
+    """Remove trees of packages that their suite has no more, and what builds left that were killed: all that is older
+    than a build may take, or than those are who are about to read it."""
+    for old in (*bases.glob("*.tar"), *bases.glob("*.work")):
+        if time.time() - old.stat().st_mtime > _KEPT_S:
+            remove_left(old) if old.is_dir() else old.unlink()
 
 
 def _made(base: Recipe, mirror: Mirror, *, folder: Path, debs: Path, target: Target) -> Path:
