@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gridvisor.app.site.job import Job
-from gridvisor.core.errors import SystemSaidNo
+from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.run.command import Command, Result
 from gridvisor.trial import load as load_module
 from gridvisor.trial.load import (
@@ -201,3 +201,17 @@ def asked_until_it_is_so(_: str, check: Any, *__: object, **___: object) -> None
         except load_module.NotYet:
             continue
         return
+
+
+def test_a_client_that_hangs_until_the_end_is_told_of_for_each_job(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_: object) -> None:
+        raise TimedOut("arcstat has not ended after 120 s.")
+
+    monkeypatch.setattr(load_module, "submit", lambda *_: [ID])
+    monkeypatch.setattr(load_module, "look", hang)
+    assert load._thread is not None
+    load._submit("job-1", sleeps_s=1)
+    load._thread.start()
+    problems = load.ended(more=False)
+    assert {(problem.what, problem.ours) for problem in problems} == {(UNASKED, False)}
+    assert all("arcstat has not ended" in problem.text for problem in problems)

@@ -11,6 +11,8 @@ import pytest
 
 from gridvisor.app.site.plan import Act, Step
 from gridvisor.app.site.upgrade import Upgraded
+from gridvisor.core.errors import SystemSaidNo
+from gridvisor.run.command import Unreachable
 from gridvisor.trial import upgrade as upgrade_module
 from gridvisor.trial.upgrade import apply_candidate
 
@@ -62,3 +64,27 @@ def test_a_machine_made_anew_is_upgraded_again(
     assert seen == done
     assert upgraded is not None
     assert upgraded.changed == ("xrootd",)
+
+
+@pytest.mark.parametrize(
+    ("comes_back", "raised"), [(True, Unreachable), (False, SystemSaidNo)], ids=["comes back", "is gone"]
+)
+def test_a_machine_that_its_upgrade_takes_away_has_said_no(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_back: bool, raised: type[Exception]
+) -> None:
+    machine: Any = SimpleNamespace(name="se", role=SimpleNamespace(name="se"))
+    deployment: Any = SimpleNamespace(machine=lambda _: machine)
+    of_role = SimpleNamespace(asked=("xrootd",), install=(SimpleNamespace(name="xrootd"),))
+    course: Any = SimpleNamespace(release=SimpleNamespace(roles={"se": of_role}), upgrade_s=1)
+
+    def lost(*_: object, **__: object) -> None:
+        raise Unreachable("'se' was lost.")
+
+    def require_ready(*_: object) -> None:
+        if not comes_back:
+            raise SystemSaidNo("'se' does not answer.")
+
+    monkeypatch.setattr(upgrade_module, "upgrade_machine", lost)
+    monkeypatch.setattr(upgrade_module, "require_ready", require_ready)
+    with pytest.raises(raised):
+        apply_candidate(course, deployment, "se", roles=None)

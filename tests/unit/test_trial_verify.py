@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from gridvisor.release.lock import Release, RolePackages
 from gridvisor.trial import course as course_module
 from gridvisor.trial import verify as verify_module
 from gridvisor.trial.course import Course
-from gridvisor.trial.model import Blame, Stage, Trial, Verdict, Weight
+from gridvisor.trial.model import Blame, Stage, StageResult, Trial, Verdict, Weight
 from gridvisor.trial.site import Model, known_to_host
 from gridvisor.trial.verify import VerifyWish, _kept, _require_meant_for, _subject, verify
 
@@ -82,6 +83,9 @@ def test_a_trial_of_anything_else_is_another_one(inputs: Path, change: Callable[
     before = _subject(model, candidate, wish)
     assert _subject(model, candidate, wish) == before
     assert _subject(model, candidate, VerifyWish("kiam", inputs / "c/c.yaml")) != before
+    (inputs / "probes/__pycache__").mkdir()
+    (inputs / "probes/__pycache__/test_a.pyc").write_bytes(b"made when they are first asked")
+    assert _subject(model, candidate, wish) == before
     change(inputs)
     assert _subject(model, candidate, wish) != before
 
@@ -228,3 +232,11 @@ def test_a_site_that_is_kept_stays_as_its_upgrade_has_left_it(
     assert seen == ran
     assert len(removals) == removed
     assert (trial.verdict is Verdict.NOT_READY) == (weight is Weight.NO)
+
+
+def test_what_a_killed_run_has_begun_to_roll_back_is_not_said_to_stay(inputs: Path) -> None:
+    course = course_of(inputs)
+    assert not verify_module._is_rolled_back(course.trial)
+    begun = StageResult(Stage.ROLLBACK, 0.0, 1.0)
+    assert verify_module._is_rolled_back(replace(course.trial, under_way=begun))
+    assert verify_module._is_rolled_back(replace(course.trial, stages=(begun,)))

@@ -32,6 +32,7 @@ from gridvisor.run.target import Target
 
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 _EMPTY = ("etc/preferences.d", "etc/apt.conf.d")  # apt warns when they are not there
+_APT_SAYS_NO = 100  # apt-get(8), DIAGNOSTICS
 _LAST_LINES = 12
 STAMP = "updated"  # the file that is as old as the lists
 
@@ -81,6 +82,8 @@ class Resolver:
                 return RolePackages()
             words = [wanted[name] for name in asked]
             tried = self._install("--simulate", words=words, check=False)
+            if tried.status not in (0, _APT_SAYS_NO):  # killed, or not there: that is not what is asked
+                raise CommandFailed(tried)
             if tried.status:
                 said = (tried.stdout + tried.stderr).strip().splitlines()[-_LAST_LINES:]
                 return RolePackages(asked, refused="\n".join(said))

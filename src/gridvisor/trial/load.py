@@ -172,7 +172,7 @@ class Load:
             try:
                 self._judge_jobs()
             except GridvisorError as error:
-                ours = not isinstance(error, SystemSaidNo)
+                ours = not isinstance(error, (SystemSaidNo, TimedOut))  # a client that hangs is the site's
                 self._problems.append(Problem(UNASKED, self._step, error.message, ours))
         self._judge_files()
 
@@ -305,7 +305,10 @@ def judge(word: str, job: Job, output: str) -> tuple[str, str] | None:
 
 
 def _followed(account: Account, ids: list[str]) -> tuple[Job, ...]:
-    """The jobs once all have ended; as they are after ENDS_S, or when they cannot be asked for during UNREACHED_S."""
+    """The jobs once all have ended; as they are after ENDS_S, or when they cannot be asked for during UNREACHED_S.
+
+    Unknown, when the client has not said anything of them in all that time.
+    """
     jobs: tuple[Job, ...] = ()
     reached_s = time.monotonic()
 
@@ -320,6 +323,8 @@ def _followed(account: Account, ids: list[str]) -> tuple[Job, ...]:
         if not {job.state for job in jobs} <= ENDED | {"Unknown"}:
             raise NotYet
 
-    with suppress(TimedOut):
+    try:
         wait_until("jobs have not ended", check, Deadline.after(ENDS_S), every_s=2)
+    except TimedOut as error:
+        return jobs or tuple(Job(one, "Unknown", error=f"{_NOT_REACHED}: {error.message}") for one in ids)
     return jobs

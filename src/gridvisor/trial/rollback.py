@@ -10,9 +10,9 @@ from gridvisor.app.site.up import up
 from gridvisor.app.site.upgrade import downgrade_machine
 from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.core.parallel import each
-from gridvisor.run.command import Unreachable
+from gridvisor.run.command import CommandFailed, Unreachable
 from gridvisor.site.machine import Machine
-from gridvisor.trial.course import Course
+from gridvisor.trial.course import Course, leaves
 from gridvisor.trial.model import Blame, Stage, Weight
 from gridvisor.trial.self_check import at_baseline, site_of
 from gridvisor.trial.site import without_candidate_roles
@@ -32,7 +32,10 @@ def rollback(course: Course) -> None:
                 each(upgraded, partial(_downgrade, course, deployment))
                 if course.candidate.roles is not None:
                     deployment = without_candidate_roles(deployment)
-                    up(deployment, lambda _: None, timeout_s=READY_S, only={one.name for one in upgraded})
+                    try:
+                        up(deployment, lambda _: None, timeout_s=READY_S, only={one.name for one in upgraded})
+                    except* (CommandFailed, TimedOut) as failed:  # the snapshot is restored all the same
+                        raise SystemSaidNo("\n".join(map(str, leaves(failed)))) from failed
                 each(upgraded, partial(require_ready, deployment=deployment))
                 step.probe(deployment, EACH)
         course.pristine = False  # the way back is what is tried

@@ -17,7 +17,7 @@ from gridvisor.core.deadline import Deadline
 from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.core.files import write_whole
 from gridvisor.core.units import counted
-from gridvisor.run.command import CommandFailed
+from gridvisor.run.command import CommandFailed, Unreachable
 from gridvisor.site.machine import Machine
 from gridvisor.trial.compare import changes, risks
 from gridvisor.trial.course import Course, StageEnded, StageRun, leaves
@@ -51,7 +51,7 @@ def upgrade(course: Course) -> None:
             require_installable(course, stage, deployment)
         course.pristine = False
         with ExitStack() as stack:
-            with stage.step("jobs and files begin", deployment):
+            with stage.step("jobs and files begin", deployment, fault=Blame.INFRASTRUCTURE):  # still the baseline
                 load = stack.enter_context(Load(deployment))
             try:
                 for machine in in_order(deployment.machines, course.candidate.order):
@@ -123,9 +123,11 @@ def require_installable(course: Course, stage: StageRun, deployment: Deployment)
 def _tell_load(stage: StageRun, load: Load, *, more: bool) -> None:
     """What became of the jobs and files of the meantime, and `more` of each with all machines upgraded."""
     with stage.step("jobs and files of the meantime") as step:
-        for problem in load.ended(more=more):
+        problems = load.ended(more=more)
+        evidence = stage.evidence(step.name, load.deployment) if problems else ()
+        for problem in problems:
             blame = Blame.INFRASTRUCTURE if problem.ours else None
-            stage.find(problem.step, problem.what, problem.text, blame=blame)
+            stage.find(problem.step, problem.what, problem.text, blame=blame, evidence=evidence)
         step.say(load.summary)
     stage.course.note(jobs=load.jobs)
 
@@ -227,7 +229,11 @@ def _makes_anew(steps: Sequence[Step]) -> bool:
 
 def _upgraded(course: Course, deployment: Deployment, machine: Machine, wanted: Collection[str]) -> Upgraded:
     assert course.release is not None
-    return upgrade_machine(machine, deployment, course.release, only=wanted, timeout_s=course.upgrade_s)
+    try:
+        return upgrade_machine(machine, deployment, course.release, only=wanted, timeout_s=course.upgrade_s)
+    except (Unreachable, TimedOut):
+        require_ready(machine, deployment)  # one that is gone for good has said no: its upgrade did that
+        raise
 
 
 def packages_for(machine: Machine, course: Course) -> tuple[str, ...]:

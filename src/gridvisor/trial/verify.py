@@ -73,7 +73,8 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
             raise Refused(f"Another trial of the site '{model.name}' runs.", hint="wait for its end")
         course = _course(wish, host, model, candidate, store)
         for stage in course.trial.wanted:
-            if wish.keep and stage is Stage.ROLLBACK and _says_no(course, wish, Stage.UPGRADE):
+            stays = wish.keep and not _is_rolled_back(course.trial)
+            if stays and stage is Stage.ROLLBACK and _says_no(course, wish, Stage.UPGRADE):
                 host.bus.note("the site stays as the upgrade has left it, so it is not rolled back")
                 break
             if stage not in {result.stage for result in course.trial.stages}:
@@ -82,7 +83,8 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
                 break
         if wish.bisect:
             stand_against = against(_weighed(course.trial, wish.known))
-            course.note(guilty=find_guilty(course, stand_against, keep=wish.keep))
+            as_upgraded = wish.keep and not _is_rolled_back(course.trial)
+            course.note(guilty=find_guilty(course, stand_against, keep=as_upgraded))
         trial = _judged(blamed(course.trial), wish.known)
         for text in unused_notes(wish.known, trial):
             host.bus.note(text)
@@ -168,11 +170,18 @@ def _subject(model: Model, candidate: Candidate, wish: VerifyWish) -> str:
     keys = [source.repository.key for source in candidate.packages if source.repository is not None]
     digest = hashlib.sha256()
     for root in (model.file, model.file.parent / "roles", candidate.file, *candidate.folders, *keys, *wish.probes):
-        for file in sorted(path for path in (root, *root.rglob("*")) if path.is_file()):
+        files = (path for path in (root, *root.rglob("*")) if path.is_file())
+        for file in sorted(path for path in files if "__pycache__" not in path.parts):  # of probes: pytest makes it
             digest.update(f"{file.relative_to(root)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
         digest.update(b"\0")
     digest.update(" ".join(wish.stages).encode())
     return digest.hexdigest()
+
+
+def _is_rolled_back(trial: Trial) -> bool:
+    """Whether the site is not as its upgrade has left it any more: maybe by an earlier run, which was broken off."""
+    begun = (*trial.stages, *filter(None, [trial.under_way]))
+    return any(result.stage is Stage.ROLLBACK for result in begun)
 
 
 def _says_no(course: Course, wish: VerifyWish, stage: Stage) -> bool:
