@@ -206,6 +206,9 @@ def test_a_volume_does_not_become_another(pool: VolumePool, tmp_path: Path) -> N
     for name in ("a", "b"):
         pool.create(name, 4 * MIB)
     pool.save({name: tmp_path / f"kept-{name}" for name in ("a", "b")})
-    with pytest.raises(Refused, match="must not become"):
-        pool.load({"a": tmp_path / "kept-b", "b": tmp_path / "kept-a"})
+    mixed = {"a": tmp_path / "kept-b", "b": tmp_path / "kept-a"}
+    for act in (pool.require_saved, pool.load):
+        with pytest.raises(Refused, match="must not become"):
+            act(mixed)
+    pool.require_saved({name: tmp_path / f"kept-{name}" for name in ("a", "b")})
     pool.clear(())

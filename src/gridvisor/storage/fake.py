@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from gridvisor.core.errors import Refused
+from gridvisor.core.errors import GridvisorError, Refused
 from gridvisor.storage.pool import NewVolume, Saving, Volume, checked_name, made_singly
 
 
@@ -61,16 +61,26 @@ class FakePool:
             (folder / "volume.json").write_text(json.dumps({"name": name, "number": len(self._saved)}))
             self._saved.append(self._volumes[name])
 
+    def require_saved(self, folders: Mapping[str, Path]) -> None:
+        """See VolumePool.require_saved."""
+        for name, folder in folders.items():
+            self._saved_for(name, folder)
+
     def load(self, folders: Mapping[str, Path]) -> None:
         """See VolumePool.load."""
         for name, folder in folders.items():
-            saved = self._saved[json.loads((folder / "volume.json").read_text())["number"]]
-            if saved.name != name:
-                raise Refused(f"'{folder}' has the volume '{saved.name}', which '{name}' must not become.")
-            self._volumes[name] = saved
+            self._volumes[name] = self._saved_for(name, folder)
 
     def clear(self, folders: Collection[Path]) -> None:
         """See VolumePool.clear."""
+
+    def _saved_for(self, name: str, folder: Path) -> Volume:
+        if not folder.exists():
+            raise GridvisorError(f"What was kept for '{name}' is not there any more.")
+        saved: Volume = self._saved[json.loads((folder / "volume.json").read_text())["number"]]
+        if saved.name != name:
+            raise Refused(f"'{folder}' has the volume '{saved.name}', which '{name}' must not become.")
+        return saved
 
     def _put(self, name: str, size_bytes: int, backing: Path | None) -> Volume:
         if self.find(name) is not None:

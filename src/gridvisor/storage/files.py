@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gridvisor.core.errors import Refused
+from gridvisor.core.errors import GridvisorError, Refused
 from gridvisor.core.files import locked, remove_left
 from gridvisor.core.parallel import each
 from gridvisor.core.places import Places
@@ -87,12 +87,22 @@ class FilePool:
         """See VolumePool.save: they are copied into the folders."""
         each(folders, lambda name: _copy(self._folder / checked_name(name), folders[name]), workers=_COPIES)
 
+    def require_saved(self, folders: Mapping[str, Path]) -> None:
+        """See VolumePool.require_saved."""
+        for name, folder in folders.items():
+            try:
+                of = json.loads((folder / "volume.json").read_text()).get("name", name)
+            except (OSError, ValueError) as error:
+                text = f"What was kept for '{self._group}/{name}' is not there any more, or cannot be read: {error}."
+                raise GridvisorError(text) from error
+            if of != name:
+                raise Refused(f"'{folder}' has the volume '{of}', which '{self._group}/{name}' must not become.")
+
     def load(self, folders: Mapping[str, Path]) -> None:
         """See VolumePool.load."""
+        self.require_saved(folders)
         for name, folder in folders.items():
             own = self._folder / checked_name(name)
-            if (of := json.loads((folder / "volume.json").read_text()).get("name", name)) != name:
-                raise Refused(f"'{folder}' has the volume '{of}', which '{self._group}/{name}' must not become.")
             with self._work() as work:
                 _copy(folder, work / "new")
                 if own.exists():

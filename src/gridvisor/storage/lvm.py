@@ -300,11 +300,15 @@ class LvmPool:
         for one, disk in zip(copies, self._disks_of(copies, look), strict=True):
             self._copy(one, saved[one], disk, self._tags_saved(one, names[one]))
 
+    def require_saved(self, folders: Mapping[str, Path]) -> None:
+        """See VolumePool.require_saved."""
+        self._all_saved(folders, self._look())
+
     def load(self, folders: Mapping[str, Path]) -> None:
         """See VolumePool.load. A copy is on the disk where the saved one is."""
         look = self._look()
         by_name = {one.name: one for one in look.volumes}
-        saved = {name: self._saved(name, folder, by_name) for name, folder in folders.items()}
+        saved = self._all_saved(folders, look)
         there = {name for name in folders if self._name(name) in by_name}
         for name in there:
             self._require_ours(by_name[self._name(name)])
@@ -403,6 +407,10 @@ class LvmPool:
     def _require_ours(self, seen: LogicalVolume) -> None:
         if not {TAG, MAKING} & set(seen.tags):
             raise Refused(f"'{self._vg}/{seen.name}' is not a volume that gridvisor made; it is left alone.")
+
+    def _all_saved(self, folders: Mapping[str, Path], look: VolumeGroup) -> dict[str, LogicalVolume]:
+        by_name = {one.name: one for one in look.volumes}
+        return {name: self._saved(name, folder, by_name) for name, folder in folders.items()}
 
     def _saved(self, name: str, folder: Path, by_name: Mapping[str, LogicalVolume]) -> LogicalVolume:
         """The saved volume of that folder, if it is one of the volume `name`."""

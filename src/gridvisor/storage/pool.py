@@ -98,6 +98,9 @@ class VolumePool(Protocol):
         The folders may be renamed. When one cannot be kept, none is, and `clear` removes what is left.
         """
 
+    def require_saved(self, folders: Mapping[str, Path]) -> None:
+        """Raise what `load` would, changing nothing: GridvisorError when what was kept for a folder is not there."""
+
     def load(self, folders: Mapping[str, Path]) -> None:
         """Make volumes what `save` has kept for these folders; what they were is gone. Nobody may have them open.
 

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from gridvisor.app.host import require_root
@@ -21,7 +22,7 @@ from gridvisor.core.errors import GridvisorError, Refused
 from gridvisor.core.files import write_whole
 from gridvisor.core.parallel import each
 from gridvisor.identity.keys import machine_id
-from gridvisor.monitor.protocol import State
+from gridvisor.monitor.protocol import NoSuchDomain, State
 from gridvisor.run.command import Command
 from gridvisor.site.check import CANDIDATE_ROLES
 from gridvisor.site.machine import Machine
@@ -76,28 +77,29 @@ def restore_snapshot(deployment: Deployment, name: str, *, timeout_s: float) -> 
 
     Machines that were kept with their memory go on from there, the others boot. What they wrote since is gone. May be
     killed at any moment: the site then boots no more until this was called again. Raises SystemSaidNo or TimedOut as
-    `up` does, GridvisorError should a machine have the disk of another, and Refused, before anything was done, when the
-    image of a machine has become another.
+    `up` does, and GridvisorError should a machine have the disk of another. Before anything was done, raises Refused
+    when the image of a machine has become another, and GridvisorError when a disk that was kept is there no more.
     """
     require_root()
     places, site = deployment.host.places, deployment.site.site
     store = SnapshotStore(places, site)
     bus = deployment.host.bus
     with deployment.held():
-        snapshot = store.find(name)
+        snapshot, pool = store.find(name), deployment.pool
+        kept = {volume: store.volume_folder(snapshot, volume) for volume in snapshot.volumes}
         _require_images(deployment, snapshot, store.files_folder(name))
+        pool.require_saved(kept)
         if deployment.host.make_ready():
             set_clocks(deployment.host)
         clear_left(deployment, store)  # waits for one that was killed here, and has not ended over there
         write_whole(deployment.folder / RESTORING, name)
         with bus.step("end machines", where=site):
-            each([row.name for row in deployment.rows().values()], deployment.host.monitor.destroy)
+            each([row.name for row in deployment.rows().values()], partial(_end, deployment))
         with bus.step("put disks back", where=site):
-            pool = deployment.pool
             for volume in pool.list():
                 if volume.name not in snapshot.volumes:
                     pool.remove(volume.name)
-            pool.load({volume: store.volume_folder(snapshot, volume) for volume in snapshot.volumes})
+            pool.load(kept)
             for file in _FILES:
                 _copy(store.files_folder(name) / file, deployment.folder / file)
         restored = open_deployment(deployment.host, site)
@@ -133,6 +135,11 @@ def _nothing_left(deployment: Deployment, store: SnapshotStore) -> Iterator[None
         with suppress(GridvisorError):
             clear_left(deployment, store)
         raise
+
+
+def _end(deployment: Deployment, domain: str) -> None:
+    with suppress(NoSuchDomain):  # it has powered off meanwhile
+        deployment.host.monitor.destroy(domain)
 
 
 def _keep_files(deployment: Deployment, snapshot: Snapshot, folder: Path) -> None:

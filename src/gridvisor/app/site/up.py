@@ -20,7 +20,7 @@ from gridvisor.app.site.ready import Halted, ailment, wait_for_login, wait_until
 from gridvisor.app.site.record import Record, digests, note_ready, read_record, write_record
 from gridvisor.app.site.restoring import require_whole
 from gridvisor.core.deadline import Deadline
-from gridvisor.core.errors import Refused
+from gridvisor.core.errors import Refused, SystemSaidNo
 from gridvisor.core.files import write_whole
 from gridvisor.core.parallel import each
 from gridvisor.identity.tarball import write_identity
@@ -214,7 +214,9 @@ class _Work:
 
     def _change(self, machine: Machine) -> None:
         deployment = self.deployment
-        row = deployment.rows()[machine.name]
+        row = deployment.rows().get(machine.name)
+        if row is None:  # it ran when this was planned; images may have been built since
+            raise SystemSaidNo(f"The machine '{machine.name}' has ended.", hint=f"gridvisor up {deployment.site.site}")
         folder = deployment.folder_of(machine)
         entries = entries_of(machine, deployment)
         want = digests(entries)
