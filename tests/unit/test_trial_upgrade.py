@@ -11,10 +11,14 @@ import pytest
 
 from gridvisor.app.site.plan import Act, Step
 from gridvisor.app.site.upgrade import Upgraded
-from gridvisor.core.errors import SystemSaidNo
+from gridvisor.core.errors import SystemSaidNo, TimedOut
+from gridvisor.core.events import Bus
 from gridvisor.run.command import Unreachable
 from gridvisor.trial import upgrade as upgrade_module
-from gridvisor.trial.upgrade import apply_candidate
+from gridvisor.trial.course import StageRun, leaves
+from gridvisor.trial.load import Problem
+from gridvisor.trial.model import Blame, Stage
+from gridvisor.trial.upgrade import apply_candidate, up_with_files
 
 
 @pytest.fixture
@@ -88,3 +92,28 @@ def test_a_machine_that_its_upgrade_takes_away_has_said_no(
     monkeypatch.setattr(upgrade_module, "require_ready", require_ready)
     with pytest.raises(raised):
         apply_candidate(course, deployment, "se", roles=None)
+
+
+@pytest.mark.parametrize("late", [TimedOut("late"), ExceptionGroup("up", [TimedOut("late")])], ids=["alone", "grouped"])
+def test_a_service_that_is_late_with_its_files_has_said_no(monkeypatch: pytest.MonkeyPatch, late: Exception) -> None:
+    """So the downgrade is but a remark, and the snapshot is restored after it."""
+
+    def up(*_: object, **__: object) -> None:
+        raise late
+
+    monkeypatch.setattr(upgrade_module, "up", up)
+    deployment: Any = None
+    with pytest.raises((SystemSaidNo, ExceptionGroup)) as raised:
+        up_with_files(deployment, {"se"})
+    assert [type(one) for one in leaves(raised.value)] == [SystemSaidNo]
+
+
+@pytest.mark.parametrize("problems", [(), (Problem("job lost", "ce", "it is gone"),)])
+def test_what_went_wrong_in_use_keeps_the_logs_of_that_moment(tmp_path: Path, problems: tuple[Problem, ...]) -> None:
+    notes: dict[str, object] = {}
+    course: Any = SimpleNamespace(host=SimpleNamespace(bus=Bus()), note=lambda **facts: notes.update(facts))
+    stage = StageRun(course, Stage.UPGRADE, Blame.MIDDLEWARE)
+    stage.evidence = lambda step, _: (f"evidence/{step}",)  # type: ignore[method-assign]
+    load: Any = SimpleNamespace(ended=lambda *, more: problems, deployment=None, summary="", jobs=())
+    upgrade_module._tell_load(stage, load, more=True)
+    assert [one.evidence for one in stage.findings] == [("evidence/jobs and files of the meantime",)] * len(problems)

@@ -53,7 +53,10 @@ def _remove_old(bases: Path) -> None:
     than a build may take, or than those are who are about to read it."""
     for old in (*bases.glob("*.tar"), *bases.glob("*.work")):
         if time.time() - old.stat().st_mtime > _KEPT_S:
-            remove_left(old) if old.is_dir() else old.unlink()
+            if old.is_dir():
+                remove_left(old)
+            else:
+                old.unlink()
 
 
 def _made(base: Recipe, mirror: Mirror, *, folder: Path, debs: Path, target: Target) -> Path:

@@ -22,7 +22,7 @@ from gridvisor.trial.upgrade import ALL_UPGRADED, COMPARED, READY_S, apply_candi
 
 T = TypeVar("T")
 
-AS_UPGRADED = "as-upgraded"
+_AS_UPGRADED = "as-upgraded"
 MOST = 2  # findings of which the guilty part is looked for
 _REPEATS = 2
 
@@ -88,13 +88,13 @@ def find_guilty(course: Course, findings: Sequence[Finding], *, keep: bool = Fal
     """
     left = [one for one in findings if one.stage is Stage.UPGRADE and one.step != "packages"]
     if not (left and keep):
-        return _guilty_of(left, course)
+        return _guilty_of(course, left)
     try:
         _keep_as_upgraded(course)
     except (GridvisorError, ExceptionGroup) as error:
         why = f"not looked for, since the site as the upgrade has left it would be lost: {error}"
         return (Guilty(left[0].what, (), 0.0, (why,)),)
-    guilty = _guilty_of(left, course)
+    guilty = _guilty_of(course, left)
     _bring_back_as_upgraded(course)
     return guilty
 
@@ -102,8 +102,8 @@ def find_guilty(course: Course, findings: Sequence[Finding], *, keep: bool = Fal
 def _keep_as_upgraded(course: Course) -> None:
     """Keep the trial's site as a snapshot; once, should the search be broken off and begin anew."""
     deployment = site_of(course)
-    if deployment is not None and all(one.name != AS_UPGRADED for one in list_snapshots(deployment)):
-        take_snapshot(deployment, AS_UPGRADED)
+    if deployment is not None and all(one.name != _AS_UPGRADED for one in list_snapshots(deployment)):
+        take_snapshot(deployment, _AS_UPGRADED)
 
 
 def _bring_back_as_upgraded(course: Course) -> None:
@@ -113,13 +113,13 @@ def _bring_back_as_upgraded(course: Course) -> None:
     if deployment is None:
         return
     try:
-        restore_snapshot(deployment, AS_UPGRADED, timeout_s=READY_S)
+        restore_snapshot(deployment, _AS_UPGRADED, timeout_s=READY_S)
     except (GridvisorError, ExceptionGroup) as error:
         for one in leaves(error):
             course.host.bus.note(f"the site as the upgrade has left it: {one}", where="bisect")
 
 
-def _guilty_of(findings: Sequence[Finding], course: Course) -> tuple[Guilty, ...]:
+def _guilty_of(course: Course, findings: Sequence[Finding]) -> tuple[Guilty, ...]:
     left = list(findings)
     guilty: list[Guilty] = []
     while left and len(guilty) < MOST:

@@ -307,7 +307,7 @@ def judge(word: str, job: Job, output: str) -> tuple[str, str] | None:
 def _followed(account: Account, ids: list[str]) -> tuple[Job, ...]:
     """The jobs once all have ended; as they are after ENDS_S, or when they cannot be asked for during UNREACHED_S.
 
-    Unknown, when the client has not said anything of them in all that time.
+    Raises TimedOut when the client has said nothing of them at all.
     """
     jobs: tuple[Job, ...] = ()
     reached_s = time.monotonic()
@@ -325,6 +325,7 @@ def _followed(account: Account, ids: list[str]) -> tuple[Job, ...]:
 
     try:
         wait_until("jobs have not ended", check, Deadline.after(ENDS_S), every_s=2)
-    except TimedOut as error:
-        return jobs or tuple(Job(one, "Unknown", error=f"{_NOT_REACHED}: {error.message}") for one in ids)
+    except TimedOut:
+        if not jobs:
+            raise
     return jobs

@@ -6,17 +6,16 @@ import json
 from functools import partial
 
 from gridvisor.app.site.deployment import Deployment
-from gridvisor.app.site.up import up
 from gridvisor.app.site.upgrade import downgrade_machine
 from gridvisor.core.errors import SystemSaidNo, TimedOut
 from gridvisor.core.parallel import each
-from gridvisor.run.command import CommandFailed, Unreachable
+from gridvisor.run.command import Unreachable
 from gridvisor.site.machine import Machine
-from gridvisor.trial.course import Course, leaves
+from gridvisor.trial.course import Course
 from gridvisor.trial.model import Blame, Stage, Weight
 from gridvisor.trial.self_check import at_baseline, site_of
 from gridvisor.trial.site import without_candidate_roles
-from gridvisor.trial.upgrade import EACH, READY_S, had_file, require_ready
+from gridvisor.trial.upgrade import EACH, had_file, require_ready, up_with_files
 
 DOWNGRADE = "downgrade"
 
@@ -32,10 +31,7 @@ def rollback(course: Course) -> None:
                 each(upgraded, partial(_downgrade, course, deployment))
                 if course.candidate.roles is not None:
                     deployment = without_candidate_roles(deployment)
-                    try:
-                        up(deployment, lambda _: None, timeout_s=READY_S, only={one.name for one in upgraded})
-                    except* (CommandFailed, TimedOut) as failed:  # the snapshot is restored all the same
-                        raise SystemSaidNo("\n".join(map(str, leaves(failed)))) from failed
+                    up_with_files(deployment, {one.name for one in upgraded})
                 each(upgraded, partial(require_ready, deployment=deployment))
                 step.probe(deployment, EACH)
         course.pristine = False  # the way back is what is tried

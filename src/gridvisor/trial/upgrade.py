@@ -205,15 +205,7 @@ def apply_candidate(
     if roles is not None and _has_files(machine, roles):
         deployment = with_candidate_roles(deployment, roles, (machine.role.name,))
         machine = deployment.machine(name)
-        try:
-            steps = up(
-                deployment,
-                lambda steps: before_anew() if _makes_anew(steps) else None,
-                timeout_s=READY_S,
-                only={name},
-            )
-        except* (CommandFailed, TimedOut) as failed:  # what the files are for does not take them
-            raise SystemSaidNo("\n".join(map(str, leaves(failed)))) from failed
+        steps = up_with_files(deployment, {name}, lambda steps: before_anew() if _makes_anew(steps) else None)
         if done is not None and _makes_anew(steps):
             # Maybe of another recipe: then its disk was made anew too, with the baseline's packages. Else it has them.
             again = _upgraded(course, deployment, machine, wanted)
@@ -221,6 +213,19 @@ def apply_candidate(
     if wanted or _has_files(machine, roles):
         require_ready(machine, deployment)
     return deployment, done
+
+
+def up_with_files(
+    deployment: Deployment, names: Collection[str], show: Callable[[Sequence[Step]], None] = lambda _: None
+) -> Sequence[Step]:
+    """Give the machines of these names the files that their roles have now; see `up` for `show`.
+
+    Raises SystemSaidNo when what the files are for does not take them, or does not answer with them.
+    """
+    try:
+        return up(deployment, show, timeout_s=READY_S, only=names)
+    except* (CommandFailed, TimedOut) as failed:
+        raise SystemSaidNo("\n".join(map(str, leaves(failed)))) from failed
 
 
 def _makes_anew(steps: Sequence[Step]) -> bool:

@@ -72,8 +72,8 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
         if not alone:
             raise Refused(f"Another trial of the site '{model.name}' runs.", hint="wait for its end")
         course = _course(wish, host, model, candidate, store)
+        stays = wish.keep and not _is_rolled_back(course.trial)
         for stage in course.trial.wanted:
-            stays = wish.keep and not _is_rolled_back(course.trial)
             if stays and stage is Stage.ROLLBACK and _says_no(course, wish, Stage.UPGRADE):
                 host.bus.note("the site stays as the upgrade has left it, so it is not rolled back")
                 break
@@ -83,8 +83,7 @@ def verify(wish: VerifyWish, host: Host) -> Trial:
                 break
         if wish.bisect:
             stand_against = against(_weighed(course.trial, wish.known))
-            as_upgraded = wish.keep and not _is_rolled_back(course.trial)
-            course.note(guilty=find_guilty(course, stand_against, keep=as_upgraded))
+            course.note(guilty=find_guilty(course, stand_against, keep=stays))
         trial = _judged(blamed(course.trial), wish.known)
         for text in unused_notes(wish.known, trial):
             host.bus.note(text)
